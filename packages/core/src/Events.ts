@@ -1,0 +1,226 @@
+/**
+ * One typed stream of what every pattern did: opened, retried, replayed, resumed, degraded, healed, escalated.
+ *
+ * Patterns publish through a `Context.Reference`, so nobody has to provide anything: without `Events.layer` there is no
+ * listener and publishing costs one comparison. With it, any number of subscribers read the same ordered stream, each
+ * from a queue of its own: a subscriber that is slow, blocks or dies neither delays a call nor starves another one.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+
+/**
+ * Every event by its tag: the fields it carries, durations in milliseconds. Programs add their own events by
+ * declaration merging: `declare module "@firebreak/core/Events" { interface Catalog { PageSpooled: { … } } }`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Catalog {
+  // CircuitBreaker
+  CircuitOpened: { readonly breaker: string; readonly failures: number; readonly retryAfterMillis: number }
+  CircuitHalfOpened: { readonly breaker: string }
+  CircuitClosed: { readonly breaker: string }
+  CircuitForced: { readonly breaker: string; readonly state: "open" | "closed" }
+  CircuitReleased: { readonly breaker: string }
+
+  // Backoff
+  RetryScheduled: {
+    readonly name: string
+    readonly retry: number
+    readonly delayMillis: number
+    readonly error: string
+  }
+
+  // Idempotency
+  ActionStarted: { readonly operation: string; readonly key: string }
+  ActionCompleted: { readonly operation: string; readonly key: string; readonly outcome: "success" | "failure" }
+  ActionReplayed: { readonly operation: string; readonly key: string }
+  ActionInDoubt: {
+    readonly operation: string
+    readonly key: string
+    readonly resolution: "retry" | "probe" | "escalate"
+  }
+
+  // Checkpoint
+  RunStarted: { readonly workflow: string; readonly runId: string }
+  RunResumed: { readonly workflow: string; readonly runId: string; readonly completedSteps: number }
+  RunCompleted: { readonly workflow: string; readonly runId: string; readonly outcome: "success" | "failure" }
+  StepStarted: { readonly workflow: string; readonly runId: string; readonly step: string }
+  StepSaved: {
+    readonly workflow: string
+    readonly runId: string
+    readonly step: string
+    readonly seq: number
+    readonly outcome: "success" | "failure"
+  }
+  StepReplayed: { readonly workflow: string; readonly runId: string; readonly step: string; readonly seq: number }
+
+  // Degradation
+  ComponentDegraded: {
+    readonly component: string
+    readonly quality: "alternate" | "cached" | "constant" | "absent"
+    readonly source: string
+    readonly error: string
+  }
+  ResponseDegraded: {
+    readonly level: "slight" | "moderate" | "minimal" | "failed"
+    readonly components: ReadonlyArray<string>
+  }
+
+  // Health and Healing
+  HealthChecked: {
+    readonly status: "healthy" | "degraded" | "unhealthy" | "critical"
+    readonly passing: number
+    readonly total: number
+    readonly failed: ReadonlyArray<string>
+  }
+  RemedyApplied: { readonly remedy: string; readonly trigger: string; readonly attempt: number; readonly dryRun: boolean }
+  RemedyFailed: { readonly remedy: string; readonly trigger: string; readonly attempt: number; readonly error: string }
+  RemedySkipped: {
+    readonly remedy: string
+    readonly trigger: string
+    readonly reason: "cooldown" | "exhausted" | "disabled" | "running"
+  }
+  FailedOver: { readonly name: string; readonly to: string }
+  FailedBack: { readonly name: string; readonly to: string }
+  Escalated: { readonly name: string; readonly consecutiveFailures: number }
+  EscalationFailed: { readonly name: string; readonly error: string }
+}
+
+/**
+ * What happened: a union discriminated by `_tag`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Event = { [Tag in keyof Catalog]: { readonly _tag: Tag } & Catalog[Tag] }[keyof Catalog]
+
+/**
+ * An event with the wall-clock time at which it was published, in milliseconds since the epoch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Published = Event & { readonly at: number }
+
+/**
+ * The events of the given tags.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Of<Tag extends keyof Catalog> = Extract<Published, { readonly _tag: Tag }>
+
+/**
+ * Where patterns publish and listeners subscribe.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** Whether anybody listens; lets a hot path skip building the event. */
+  readonly isActive: () => boolean
+  /** Hands the event to every subscriber without waiting; `at` is epoch milliseconds. */
+  readonly unsafePublish: (event: Event, at: number) => void
+  /** A queue of what is published from now on. It holds `capacity` events and drops newer ones while it is full. */
+  readonly subscribe: Effect.Effect<Queue.Dequeue<Published>, never, Scope.Scope>
+}
+
+/**
+ * The current event bus; by default one that nobody can hear.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Events extends Context.Reference<Events>()("@firebreak/core/Events", {
+  defaultValue: (): Service => silent
+}) {}
+
+/**
+ * Events a subscriber may fall behind before it loses newer ones.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { capacity: 16_384 } as const
+
+/**
+ * Makes an event bus.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options?: { readonly capacity?: number | undefined }): Service => {
+  const capacity = options?.capacity ?? defaults.capacity
+  const subscribers = new Set<Queue.Queue<Published>>()
+  return {
+    isActive: () => subscribers.size > 0,
+    unsafePublish: (event, at) => {
+      if (subscribers.size === 0) return
+      const published: Published = { ...event, at }
+      for (const queue of subscribers) queue.unsafeOffer(published)
+    },
+    subscribe: Effect.acquireRelease(
+      Effect.tap(Queue.dropping<Published>(capacity), (queue) => Effect.sync(() => subscribers.add(queue))),
+      (queue) => Effect.zipRight(Effect.sync(() => subscribers.delete(queue)), Queue.shutdown(queue))
+    )
+  }
+}
+
+/**
+ * Provides an event bus that can be subscribed to.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<never> = Layer.suspend(() => Layer.succeed(Events, make()))
+
+/**
+ * Publishes one event, stamped by the current Clock.
+ *
+ * @since 0.1.0
+ * @category publishing
+ */
+export const publish = (event: Event): Effect.Effect<void> =>
+  Effect.flatMap(Events, (events) =>
+    events.isActive()
+      ? Effect.map(Clock.currentTimeMillis, (at) => events.unsafePublish(event, at))
+      : Effect.void)
+
+/**
+ * All events published after the stream was started.
+ *
+ * @since 0.1.0
+ * @category subscribing
+ */
+export const stream: Stream.Stream<Published> = Stream.unwrapScoped(
+  Effect.flatMap(Events, (events) => Effect.map(events.subscribe, (queue) => Stream.fromQueue(queue)))
+)
+
+/**
+ * Subscribes within the current scope. What is published after this effect returns is in the queue.
+ *
+ * @since 0.1.0
+ * @category subscribing
+ */
+export const subscribe: Effect.Effect<Queue.Dequeue<Published>, never, Scope.Scope> = Effect.flatMap(
+  Events,
+  (events) => events.subscribe
+)
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const silent: Service = {
+  isActive: () => false,
+  unsafePublish: () => {},
+  subscribe: Queue.bounded<Published>(1)
+}

@@ -1,0 +1,70 @@
+/** Checks of constructor options: a config fault throws, naming the option, the value and what is allowed. */
+import * as Duration from "effect/Duration"
+
+/** A fault in the options of a constructor. */
+export class InvalidOption extends Error {
+  override readonly name = "InvalidOption"
+}
+
+/** A finite duration in milliseconds, at least `min` (default 0). */
+export const millis = (
+  module: string,
+  option: string,
+  value: Duration.DurationInput,
+  options?: { readonly min?: number }
+): number => {
+  const min = options?.min ?? 0
+  let decoded: number
+  try {
+    decoded = Duration.toMillis(Duration.decode(value))
+  } catch {
+    throw new InvalidOption(`${module}: ${option} must be a duration, got ${show(value)}`)
+  }
+  // Duration.decode clamps NaN and negative numbers to zero; such input is a mistake, not a zero
+  const bad = typeof value === "number" && !(value >= 0)
+  if (bad || !Number.isFinite(decoded) || decoded < min) {
+    throw new InvalidOption(`${module}: ${option} must be a finite duration of at least ${min} ms, got ${show(value)}`)
+  }
+  return decoded
+}
+
+/** A whole number, at least `min`; `Infinity` only where `infinite` says so. */
+export const whole = (
+  module: string,
+  option: string,
+  value: number,
+  options: { readonly min: number; readonly infinite?: boolean }
+): number => {
+  if (options.infinite === true && value === Infinity) return value
+  if (!Number.isSafeInteger(value) || value < options.min) {
+    throw new InvalidOption(`${module}: ${option} must be a whole number of at least ${options.min}, got ${show(value)}`)
+  }
+  return value
+}
+
+/** A finite number within `[min, max]`. */
+export const between = (
+  module: string,
+  option: string,
+  value: number,
+  options: { readonly min: number; readonly max: number }
+): number => {
+  if (!(value >= options.min && value <= options.max)) {
+    throw new InvalidOption(`${module}: ${option} must be between ${options.min} and ${options.max}, got ${show(value)}`)
+  }
+  return value
+}
+
+/** A name that is not empty. */
+export const name = (module: string, option: string, value: string): string => {
+  if (typeof value !== "string" || value.trim() === "") {
+    throw new InvalidOption(`${module}: ${option} must be a name that is not empty, got ${show(value)}`)
+  }
+  return value
+}
+
+const show = (value: unknown): string => {
+  if (typeof value === "string") return JSON.stringify(value)
+  if (typeof value === "number" || typeof value === "bigint") return String(value)
+  return Duration.isDuration(value) ? Duration.format(value) : JSON.stringify(value)
+}
