@@ -81,7 +81,12 @@ export interface Catalog {
     readonly total: number
     readonly failed: ReadonlyArray<string>
   }
-  RemedyApplied: { readonly remedy: string; readonly trigger: string; readonly attempt: number; readonly dryRun: boolean }
+  RemedyApplied: {
+    readonly remedy: string
+    readonly trigger: string
+    readonly attempt: number
+    readonly dryRun: boolean
+  }
   RemedyFailed: { readonly remedy: string; readonly trigger: string; readonly attempt: number; readonly error: string }
   RemedySkipped: {
     readonly remedy: string

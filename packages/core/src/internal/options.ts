@@ -37,7 +37,9 @@ export const whole = (
 ): number => {
   if (options.infinite === true && value === Infinity) return value
   if (!Number.isSafeInteger(value) || value < options.min) {
-    throw new InvalidOption(`${module}: ${option} must be a whole number of at least ${options.min}, got ${show(value)}`)
+    throw new InvalidOption(
+      `${module}: ${option} must be a whole number of at least ${options.min}, got ${show(value)}`
+    )
   }
   return value
 }
@@ -50,7 +52,9 @@ export const between = (
   options: { readonly min: number; readonly max: number }
 ): number => {
   if (!(value >= options.min && value <= options.max)) {
-    throw new InvalidOption(`${module}: ${option} must be between ${options.min} and ${options.max}, got ${show(value)}`)
+    throw new InvalidOption(
+      `${module}: ${option} must be between ${options.min} and ${options.max}, got ${show(value)}`
+    )
   }
   return value
 }

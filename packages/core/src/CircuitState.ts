@@ -1,0 +1,248 @@
+/**
+ * The circuit breaker's state machine, pure: every decision of `CircuitBreaker` and nothing else.
+ *
+ *     Closed --trips--> Open --resetAfter, next call--> HalfOpen --successThreshold successes--> Closed
+ *                         ^                                |
+ *                         +------ one failed probe --------+      Forced: by hand, until reset
+ *
+ * Every state has an epoch, which grows with each transition. A permit carries the epoch in which it was acquired, and
+ * a result that comes back in another epoch changes nothing. Times are milliseconds of the monotonic clock.
+ *
+ * @since 0.1.0
+ */
+import type { TripStrategy } from "./TripStrategy.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Config<C> {
+  readonly trip: TripStrategy<C>
+  /** Milliseconds to stay open, given how often the circuit has opened without closing (from 1). */
+  readonly resetAfter: (openings: number) => number
+  readonly successThreshold: number
+  readonly halfOpenPermits: number
+  /** Milliseconds after which an unsettled probe counts as failed. */
+  readonly halfOpenTimeout: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type State<C> = Closed<C> | Open | HalfOpen | Forced
+
+/**
+ * Calls pass and are counted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Closed<C> {
+  readonly _tag: "Closed"
+  readonly epoch: number
+  readonly counter: C
+}
+
+/**
+ * Calls are rejected until `retryAt`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Open {
+  readonly _tag: "Open"
+  readonly epoch: number
+  readonly retryAt: number
+  /** How often the circuit has opened since it was last closed. */
+  readonly openings: number
+}
+
+/**
+ * A few probes pass, the other calls are rejected.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HalfOpen {
+  readonly _tag: "HalfOpen"
+  readonly epoch: number
+  readonly openings: number
+  readonly successes: number
+  /** Probes in flight, oldest first. */
+  readonly probes: ReadonlyArray<{ readonly id: number; readonly expiresAt: number }>
+  readonly nextId: number
+}
+
+/**
+ * Held open or closed by hand.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Forced {
+  readonly _tag: "Forced"
+  readonly epoch: number
+  readonly as: "open" | "closed"
+}
+
+/**
+ * The right to make one call: given by `acquire`, given back by `settle`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Permit {
+  readonly epoch: number
+  /** The probe's number in a half-open circuit. */
+  readonly probe: number | undefined
+}
+
+/**
+ * What a finished call says about its dependency. `ignore` gives the permit back and counts for nothing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Verdict = "success" | "failure" | "ignore"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Decision =
+  | { readonly _tag: "Admit"; readonly permit: Permit }
+  | { readonly _tag: "Reject"; readonly retryAfter: number }
+
+/**
+ * A closed circuit of the given epoch.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const closed = <C>(config: Config<C>, epoch: number): Closed<C> => ({
+  _tag: "Closed",
+  epoch,
+  counter: config.trip.initial
+})
+
+/**
+ * What time alone does: a probe that has hung for `halfOpenTimeout` failed then, even if nobody looked. Returns the same
+ * reference when nothing is due.
+ *
+ * @since 0.1.0
+ * @category transitions
+ */
+export const expire = <C>(config: Config<C>, state: State<C>, now: number): State<C> => {
+  if (state._tag !== "HalfOpen") return state
+  const hung = state.probes.find((probe) => probe.expiresAt <= now)
+  return hung === undefined ? state : open(config, state.epoch, state.openings + 1, hung.expiresAt)
+}
+
+/**
+ * Asks for a permit.
+ *
+ * @since 0.1.0
+ * @category transitions
+ */
+export const acquire = <C>(
+  config: Config<C>,
+  state: State<C>,
+  now: number
+): readonly [state: State<C>, decision: Decision] => {
+  switch (state._tag) {
+    case "Closed":
+      return [state, admit(state.epoch)]
+    case "Forced":
+      return [state, state.as === "closed" ? admit(state.epoch) : reject(Infinity)]
+    case "Open":
+      return now < state.retryAt
+        ? [state, reject(state.retryAt - now)]
+        : acquire(config, halfOpen(state), now)
+    case "HalfOpen": {
+      if (state.probes.length >= config.halfOpenPermits) {
+        return [state, reject(Math.max(0, state.probes[0]!.expiresAt - now))]
+      }
+      const probe = { id: state.nextId, expiresAt: now + config.halfOpenTimeout }
+      return [
+        { ...state, probes: [...state.probes, probe], nextId: probe.id + 1 },
+        { _tag: "Admit", permit: { epoch: state.epoch, probe: probe.id } }
+      ]
+    }
+  }
+}
+
+/**
+ * Gives a permit back with what the call said. Returns the same reference when that changes nothing.
+ *
+ * @since 0.1.0
+ * @category transitions
+ */
+export const settle = <C>(
+  config: Config<C>,
+  state: State<C>,
+  permit: Permit,
+  verdict: Verdict,
+  now: number
+): State<C> => {
+  if (permit.epoch !== state.epoch) return state
+  switch (state._tag) {
+    case "Open":
+    case "Forced":
+      return state
+    case "Closed": {
+      if (verdict === "ignore") return state
+      const counter = verdict === "success"
+        ? config.trip.onSuccess(state.counter, now)
+        : config.trip.onFailure(state.counter, now)
+      if (verdict === "failure" && config.trip.trips(counter, now)) return open(config, state.epoch, 1, now)
+      return counter === state.counter ? state : { ...state, counter }
+    }
+    case "HalfOpen": {
+      const probes = state.probes.filter((probe) => probe.id !== permit.probe)
+      if (probes.length === state.probes.length) return state
+      if (verdict === "ignore") return { ...state, probes }
+      if (verdict === "failure") return open(config, state.epoch, state.openings + 1, now)
+      const successes = state.successes + 1
+      return successes >= config.successThreshold
+        ? closed(config, state.epoch + 1)
+        : { ...state, probes, successes }
+    }
+  }
+}
+
+/**
+ * Holds the circuit open or closed whatever happens.
+ *
+ * @since 0.1.0
+ * @category transitions
+ */
+export const force = <C>(state: State<C>, as: "open" | "closed"): State<C> => ({
+  _tag: "Forced",
+  epoch: state.epoch + 1,
+  as
+})
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const admit = (epoch: number): Decision => ({ _tag: "Admit", permit: { epoch, probe: undefined } })
+
+const reject = (retryAfter: number): Decision => ({ _tag: "Reject", retryAfter })
+
+const open = <C>(config: Config<C>, epoch: number, openings: number, now: number): Open => ({
+  _tag: "Open",
+  epoch: epoch + 1,
+  retryAt: now + config.resetAfter(openings),
+  openings
+})
+
+const halfOpen = (state: Open): HalfOpen => ({
+  _tag: "HalfOpen",
+  epoch: state.epoch + 1,
+  openings: state.openings,
+  successes: 0,
+  probes: [],
+  nextId: 0
+})

@@ -1,0 +1,272 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as Events from "@firebreak/core/Events"
+import * as Rejection from "@firebreak/core/Rejection"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
+
+class Vendor extends CircuitBreaker.Tag("vendor")<Vendor>() {}
+
+const boom = Effect.fail("boom" as const)
+const three = { name: "vendor", trip: CircuitBreaker.consecutive(3), resetAfter: "30 seconds" } as const
+
+const opened = (options: CircuitBreaker.Options = {}) =>
+  Effect.gen(function*() {
+    const breaker = yield* CircuitBreaker.make({ ...three, ...options })
+    for (let i = 0; i < 3; i++) yield* Effect.ignore(breaker.protect(boom))
+    return breaker
+  })
+
+const state = (breaker: CircuitBreaker.CircuitBreaker) => Effect.map(breaker.stats, (stats) => stats.state)
+
+describe("CircuitBreaker", () => {
+  it.effect("passes success, failure and defect through unchanged", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make(three)
+      expect(yield* breaker.protect(Effect.succeed(1))).toBe(1)
+      expect(yield* Effect.exit(breaker.protect(boom))).toEqual(Exit.fail("boom"))
+      expect(yield* Effect.exit(breaker.protect(Effect.die("bug")))).toEqual(Exit.die("bug"))
+    }))
+
+  it.effect("runs the chapter's story: three failures, open for 30 seconds, two successes close it", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened()
+      let calls = 0
+      const call = breaker.protect(Effect.sync(() => ++calls))
+
+      yield* TestClock.adjust("18 seconds")
+      const error = yield* Effect.flip(call)
+      expect(error).toBeInstanceOf(CircuitBreaker.CircuitOpen)
+      expect(error.retryAfter).toEqual(Duration.seconds(12))
+      expect(error.lastFailure).toEqual(Option.some("boom"))
+      expect(error.message).toBe(`Circuit breaker "vendor" is open; the call was not started; retry in 12s`)
+      expect(calls).toBe(0)
+
+      yield* TestClock.adjust("12 seconds")
+      yield* call
+      expect(yield* state(breaker)).toBe("half-open")
+      yield* call
+      expect(yield* state(breaker)).toBe("closed")
+      expect(yield* breaker.stats).toMatchObject({ calls: 6, successes: 2, failures: 3, rejected: 1, successRate: 0.4 })
+    }))
+
+  it.effect("opens at five failures within 120 seconds by default, and forgets older ones", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({ name: "default" })
+      for (let i = 0; i < 4; i++) {
+        yield* Effect.ignore(breaker.protect(boom))
+        yield* breaker.protect(Effect.void)
+      }
+      yield* TestClock.adjust("2 minutes")
+      yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* breaker.stats).toMatchObject({ state: "closed", recentFailures: 1 })
+      for (let i = 0; i < 4; i++) yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* breaker.stats).toMatchObject({ state: "open", timeUntilRetry: Duration.seconds(60) })
+    }))
+
+  it.effect("one failed probe opens it again, whatever the window holds", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened()
+      yield* TestClock.adjust("1 hour")
+      yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* breaker.stats).toMatchObject({ state: "open", timeUntilRetry: Duration.seconds(30) })
+    }))
+
+  it.effect("lets exactly the permitted probes pass at once", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened({ halfOpenPermits: 2 })
+      yield* TestClock.adjust("30 seconds")
+      const gate = yield* Deferred.make<void>()
+      const probe = breaker.protect(Deferred.await(gate))
+      const fibers = yield* Effect.forEach([1, 2, 3, 4, 5], () => Effect.fork(Effect.either(probe)))
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(gate, undefined)
+      const results = yield* Effect.forEach(fibers, Fiber.join)
+      expect(results.filter((result) => result._tag === "Right").length).toBe(2)
+      expect(yield* state(breaker)).toBe("closed")
+    }))
+
+  it.effect("gives the permit back when a probe is interrupted, and counts it for nothing", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened()
+      yield* TestClock.adjust("30 seconds")
+      const fiber = yield* Effect.fork(breaker.protect(Effect.never))
+      yield* Effect.yieldNow()
+      expect(yield* Effect.flip(breaker.protect(Effect.void))).toBeInstanceOf(CircuitBreaker.CircuitOpen)
+      yield* Fiber.interrupt(fiber)
+      expect(yield* state(breaker)).toBe("half-open")
+      yield* breaker.protect(Effect.void)
+      yield* breaker.protect(Effect.void)
+      expect(yield* state(breaker)).toBe("closed")
+    }))
+
+  it.effect("a hung probe cannot wedge the circuit", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened({ halfOpenTimeout: "5 seconds" })
+      yield* TestClock.adjust("30 seconds")
+      const hung = yield* Effect.fork(breaker.protect(Effect.never))
+      yield* TestClock.adjust("5 seconds")
+      expect(yield* breaker.stats).toMatchObject({ state: "open", timeUntilRetry: Duration.seconds(30) })
+      yield* TestClock.adjust("30 seconds")
+      yield* breaker.protect(Effect.void)
+      expect(yield* state(breaker)).toBe("half-open")
+      yield* Fiber.interrupt(hung)
+      expect(yield* state(breaker)).toBe("half-open")
+    }))
+
+  it.effect("a result that comes back in another epoch changes nothing", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({ ...three, successThreshold: 1 })
+      const gate = yield* Deferred.make<void>()
+      const late = yield* Effect.fork(Effect.ignore(breaker.protect(Effect.zipRight(Deferred.await(gate), boom))))
+      yield* Effect.yieldNow()
+      for (let i = 0; i < 3; i++) yield* Effect.ignore(breaker.protect(boom))
+      yield* TestClock.adjust("30 seconds")
+      yield* breaker.protect(Effect.void)
+      expect(yield* breaker.stats).toMatchObject({ state: "closed", recentFailures: 0 })
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(late)
+      expect(yield* breaker.stats).toMatchObject({ state: "closed", recentFailures: 0, failures: 4 })
+    }))
+
+  it.effect("an interrupted call counts for nothing while closed", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({ ...three, trip: CircuitBreaker.consecutive(1) })
+      const fiber = yield* Effect.fork(breaker.protect(Effect.never))
+      yield* Effect.yieldNow()
+      yield* Fiber.interrupt(fiber)
+      expect(yield* breaker.stats).toMatchObject({ state: "closed", failures: 0, successes: 0, calls: 1 })
+    }))
+
+  it.effect("a defect counts as a failure", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({ ...three, trip: CircuitBreaker.consecutive(1) })
+      yield* Effect.exit(breaker.protect(Effect.die("bug")))
+      const error = yield* Effect.flip(breaker.protect(Effect.void))
+      expect(error.lastFailure).toEqual(Option.some("bug"))
+    }))
+
+  it.effect("asks `classify` about typed errors, and never about rejections of the library", () =>
+    Effect.gen(function*() {
+      class Full extends Error {
+        readonly [Rejection.TypeId] = true
+      }
+      const breaker = yield* CircuitBreaker.make({
+        ...three,
+        trip: CircuitBreaker.consecutive(1),
+        classify: (error) => error === 404 ? "success" : error === 400 ? "ignore" : "failure"
+      })
+      yield* Effect.ignore(breaker.protect(Effect.fail(404)))
+      yield* Effect.ignore(breaker.protect(Effect.fail(400)))
+      yield* Effect.ignore(breaker.protect(Effect.fail(new Full())))
+      expect(yield* breaker.stats).toMatchObject({ state: "closed", successes: 1, failures: 0, successRate: 1 })
+      yield* Effect.ignore(breaker.protect(Effect.fail(503)))
+      expect(yield* state(breaker)).toBe("open")
+    }))
+
+  it.effect("an open inner breaker does not trip the outer one", () =>
+    Effect.gen(function*() {
+      const inner = yield* opened()
+      const outer = yield* CircuitBreaker.make({ name: "outer", trip: CircuitBreaker.consecutive(1) })
+      yield* Effect.ignore(Effect.void.pipe(inner.protect, outer.protect))
+      expect(yield* state(outer)).toBe("closed")
+    }))
+
+  it.effect("stays open longer the more often it opens, if asked to, and starts over once closed", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened({
+        resetAfter: (openings) => Duration.seconds(10 * openings),
+        successThreshold: 1
+      })
+      const left = Effect.map(breaker.stats, (stats) => Duration.toSeconds(stats.timeUntilRetry))
+      expect(yield* left).toBe(10)
+      yield* TestClock.adjust("10 seconds")
+      yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* left).toBe(20)
+      yield* TestClock.adjust("20 seconds")
+      yield* breaker.protect(Effect.void)
+      for (let i = 0; i < 3; i++) yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* left).toBe(10)
+    }))
+
+  it.effect("can be held open, held closed and reset by hand", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make(three)
+      yield* breaker.forceOpen
+      const error = yield* Effect.flip(breaker.protect(Effect.void))
+      expect(error.message).toContain("held open by hand")
+      yield* TestClock.adjust("1 hour")
+      expect(yield* state(breaker)).toBe("forced-open")
+      yield* breaker.forceClosed
+      for (let i = 0; i < 9; i++) yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* state(breaker)).toBe("forced-closed")
+      yield* breaker.reset
+      expect(yield* breaker.stats).toMatchObject({ state: "closed", recentFailures: 0 })
+    }))
+
+  it.effect("tells its transitions in order, and to a listener that blocks too", () =>
+    Effect.gen(function*() {
+      const events = yield* Events.subscribe
+      const breaker = yield* CircuitBreaker.make(three)
+      const blocked = yield* Effect.fork(Stream.runForEach(breaker.transitions, () => Effect.never))
+      const own = yield* Effect.fork(Stream.runCollect(Stream.take(breaker.transitions, 4)))
+      yield* TestClock.adjust("1 millis") // both streams have subscribed
+      for (let i = 0; i < 3; i++) yield* Effect.ignore(breaker.protect(boom))
+      yield* TestClock.adjust("30 seconds")
+      yield* breaker.protect(Effect.void)
+      yield* breaker.protect(Effect.void)
+      yield* breaker.forceOpen
+      const tags = ["CircuitOpened", "CircuitHalfOpened", "CircuitClosed", "CircuitForced"]
+      expect(Array.from(yield* Fiber.join(own), (event) => event._tag)).toEqual(tags)
+      const all = Array.from(yield* Queue.takeAll(events))
+      expect(all.map((event) => event._tag)).toEqual(tags)
+      expect(all[0]).toEqual({ _tag: "CircuitOpened", breaker: "vendor", failures: 3, retryAfterMillis: 30_000, at: 1 })
+      yield* Fiber.interrupt(blocked)
+    }).pipe(Effect.scoped, Effect.provide(Events.layer)))
+
+  it.effect("is a service: the tag builds it and protects with it", () =>
+    Effect.gen(function*() {
+      const call = Effect.fail("down").pipe(Vendor.protect)
+      for (let i = 0; i < 3; i++) yield* Effect.ignore(call)
+      expect((yield* Effect.flip(Effect.void.pipe(CircuitBreaker.protect(Vendor)))).breaker).toBe("vendor")
+      const vendor = yield* Vendor
+      expect(yield* state(vendor)).toBe("open")
+    }).pipe(Effect.provide(Vendor.layer({ trip: CircuitBreaker.consecutive(3) }))))
+
+  it.effect("keeps its count right when 1,000 calls of mixed outcome run at once", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({ name: "busy", trip: CircuitBreaker.consecutive(10_000) })
+      yield* Effect.forEach(
+        Array.from({ length: 1_000 }, (_, i) => i),
+        (i) => Effect.ignore(breaker.protect(Effect.zipRight(Effect.yieldNow(), i % 2 === 0 ? Effect.void : boom))),
+        { concurrency: "unbounded" }
+      )
+      expect(yield* breaker.stats).toMatchObject({ calls: 1_000, successes: 500, failures: 500 })
+    }))
+
+  it.effect("builds its rejection without a stack trace and leaves the limit as it was", () =>
+    Effect.gen(function*() {
+      const limit = Error.stackTraceLimit
+      const breaker = yield* opened()
+      const error = yield* Effect.flip(breaker.protect(Effect.void))
+      expect(Error.stackTraceLimit).toBe(limit)
+      expect(error.stack ?? "").not.toContain("    at ")
+      expect(Cause.pretty(Cause.fail(error))).toContain(`Circuit breaker "vendor" is open`)
+    }))
+
+  it("refuses options that make no sense, naming the option and the value", () => {
+    expect(() => CircuitBreaker.make({ name: "" })).toThrow(`name must be a name that is not empty, got ""`)
+    expect(() => CircuitBreaker.make({ name: "x", resetAfter: -5 })).toThrow(/resetAfter.*got -5/)
+    expect(() => CircuitBreaker.make({ name: "x", successThreshold: 0 })).toThrow(/successThreshold.*got 0/)
+    expect(() => CircuitBreaker.make({ name: "x", halfOpenPermits: 1.5 })).toThrow(/halfOpenPermits.*got 1.5/)
+    expect(() => CircuitBreaker.make({ name: "x", halfOpenTimeout: Infinity })).toThrow(/halfOpenTimeout.*finite/)
+  })
+})
