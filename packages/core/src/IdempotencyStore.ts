@@ -7,10 +7,13 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import type { StoreError } from "./StoreError.js"
 
 /**
@@ -62,11 +65,19 @@ export interface Record extends Id {
  * @category models
  */
 export interface Service {
-  /** Claims the key in one atomic step. */
+  /**
+   * Closes with the store, before the store itself does. Actions run in it: closing interrupts them, and they still can
+   * give their claims back.
+   */
+  readonly scope: Scope.Scope
+  /**
+   * Claims the key in one atomic step. `Reused` comes before every other answer; a completed record past its retention
+   * counts as forgotten; a lease that has passed is taken over, in doubt, with a higher token.
+   */
   readonly claim: (
     request: Id & { readonly fingerprint: string; readonly lease: Duration.Duration }
   ) => Effect.Effect<Claim, StoreError>
-  /** Extends the lease; false when the claim was taken over: stop at once. */
+  /** Extends the lease; false when the claim was taken over, given back or completed: stop at once. */
   readonly renew: (
     request: Id & { readonly token: number; readonly lease: Duration.Duration }
   ) => Effect.Effect<boolean, StoreError>
@@ -78,6 +89,7 @@ export interface Service {
   readonly release: (
     request: Id & { readonly token: number; readonly inDoubt: boolean }
   ) => Effect.Effect<void, StoreError>
+  /** The record of one key, if there is one. */
   readonly get: (id: Id) => Effect.Effect<Option.Option<Record>, StoreError>
   /** Records in order of `startedAt`, of one operation or of all. */
   readonly list: (
@@ -96,3 +108,156 @@ export interface Service {
  * @category tags
  */
 export class IdempotencyStore extends Context.Tag("@firebreak/core/IdempotencyStore")<IdempotencyStore, Service>() {}
+
+/**
+ * Makes a store in this process's memory: nothing outlives the process. Leases and retention follow the Clock's
+ * monotonic time. Completed records past their retention are dropped by themselves as the store grows.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map(Effect.scope, (scope) => {
+  const entries = new Map<string, Entry>()
+  let lastToken = 0
+  let pruneAt = firstPrune
+
+  const owned = (id: Id, token: number): Entry | undefined => {
+    const entry = entries.get(path(id))
+    return entry?.state === "started" && entry.token === token ? entry : undefined
+  }
+  const prune = (nanos: bigint): number =>
+    removeWhere(entries, (entry) => entry.state === "completed" && entry.until <= nanos)
+
+  return {
+    scope,
+    claim: (request) =>
+      withTime((nanos, millis): Claim => {
+        if (entries.size >= pruneAt) {
+          prune(nanos)
+          pruneAt = Math.max(firstPrune, entries.size * 2)
+        }
+        const found = entries.get(path(request))
+        const known = found !== undefined && found.state === "completed" && found.until <= nanos ? undefined : found
+        if (known !== undefined) {
+          if (known.fingerprint !== request.fingerprint) return { _tag: "Reused", fingerprint: known.fingerprint }
+          if (known.state === "completed") return { _tag: "Completed", exit: known.exit }
+          if (isHeld(known, nanos)) return { _tag: "InProgress", retryAfter: Duration.nanos(known.until - nanos) }
+        }
+        const token = ++lastToken
+        entries.set(path(request), {
+          operation: request.operation,
+          key: request.key,
+          fingerprint: request.fingerprint,
+          state: "started",
+          token,
+          until: after(nanos, request.lease),
+          startedAt: known?.startedAt ?? millis,
+          exit: "",
+          completedAt: 0,
+          expiresAt: 0
+        })
+        return { _tag: "Claimed", token, inDoubt: known !== undefined }
+      }),
+    renew: (request) =>
+      withTime((nanos) => {
+        const entry = owned(request, request.token)
+        if (entry === undefined) return false
+        entry.until = after(nanos, request.lease)
+        return true
+      }),
+    complete: (request) =>
+      withTime((nanos, millis) => {
+        const entry = owned(request, request.token)
+        if (entry === undefined) return false
+        entry.state = "completed"
+        entry.exit = request.exit
+        entry.until = after(nanos, request.retention)
+        entry.completedAt = millis
+        entry.expiresAt = millis + Duration.toMillis(request.retention)
+        return true
+      }),
+    release: (request) =>
+      Effect.sync(() => {
+        const entry = owned(request, request.token)
+        if (entry === undefined) return
+        if (request.inDoubt) entry.state = "in-doubt"
+        else entries.delete(path(request))
+      }),
+    get: (id) => withTime((nanos) => Option.map(Option.fromNullable(entries.get(path(id))), (_) => toRecord(_, nanos))),
+    list: (filter) =>
+      withTime((nanos) =>
+        Array.from(entries.values())
+          .filter((entry) => filter?.operation === undefined || entry.operation === filter.operation)
+          .sort((a, b) => a.startedAt - b.startedAt || a.token - b.token)
+          .map((entry) => toRecord(entry, nanos))
+      ),
+    reset: (filter) =>
+      withTime((nanos) =>
+        removeWhere(entries, (entry) =>
+          !isHeld(entry, nanos) &&
+          (filter?.operation === undefined || entry.operation === filter.operation) &&
+          (filter?.key === undefined || entry.key === filter.key))
+      ),
+    prune: withTime(prune)
+  }
+})
+
+/**
+ * A store in memory.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<IdempotencyStore> = Layer.scoped(IdempotencyStore, makeMemory)
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const firstPrune = 1_024
+
+interface Entry extends Id {
+  readonly fingerprint: string
+  readonly token: number
+  readonly startedAt: number
+  state: Record["state"]
+  /** Monotonic nanoseconds: the end of the lease while started, of the retention once completed. */
+  until: bigint
+  exit: string
+  completedAt: number
+  expiresAt: number
+}
+
+const withTime = <A>(f: (nanos: bigint, millis: number) => A): Effect.Effect<A> =>
+  Clock.clockWith((clock) => Effect.sync(() => f(clock.unsafeCurrentTimeNanos(), clock.unsafeCurrentTimeMillis())))
+
+const path = (id: Id): string => `${id.operation.length}:${id.operation}${id.key}`
+
+const after = (nanos: bigint, duration: Duration.Duration): bigint => nanos + Duration.unsafeToNanos(duration)
+
+const isHeld = (entry: Entry, nanos: bigint): boolean => entry.state === "started" && entry.until > nanos
+
+const removeWhere = (entries: Map<string, Entry>, predicate: (entry: Entry) => boolean): number => {
+  let removed = 0
+  for (const [id, entry] of entries) {
+    if (predicate(entry)) {
+      entries.delete(id)
+      removed++
+    }
+  }
+  return removed
+}
+
+const toRecord = (entry: Entry, nanos: bigint): Record => {
+  const completed = entry.state === "completed"
+  return {
+    operation: entry.operation,
+    key: entry.key,
+    fingerprint: entry.fingerprint,
+    state: entry.state === "started" && !isHeld(entry, nanos) ? "in-doubt" : entry.state,
+    exit: completed ? Option.some(entry.exit) : Option.none(),
+    startedAt: entry.startedAt,
+    completedAt: completed ? Option.some(entry.completedAt) : Option.none(),
+    expiresAt: completed ? Option.some(entry.expiresAt) : Option.none()
+  }
+}
