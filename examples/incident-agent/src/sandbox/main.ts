@@ -1,0 +1,74 @@
+/**
+ * `sandbox [--port P] [--ledger FILE] [--seed N]`: runs the sandbox until it is told to stop, and prints its URL on
+ * standard output once it listens. Exit 2 on bad input, 1 if it cannot listen.
+ *
+ * @since 0.1.0
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import { parseArgs } from "node:util"
+import * as Sandbox from "./Sandbox.js"
+
+const usage = `Usage: sandbox [--port P] [--ledger FILE] [--seed N]
+
+  --port P       port on 127.0.0.1; 0 takes any free one (default 4010)
+  --ledger FILE  append a JSON line for every vendor call to FILE
+  --seed N       fixes the fleet's noise and the chance of faults (default 1)`
+
+class BadFlag extends Error {}
+
+const wholeNumber = (flag: string, text: string | undefined, fallback: number, max: number): number => {
+  if (text === undefined) return fallback
+  const number = Number(text)
+  if (!/^\d+$/.test(text) || number > max) {
+    throw new BadFlag(`--${flag} must be a whole number from 0 to ${max}, not "${text}"`)
+  }
+  return number
+}
+
+const flags = Effect.try({
+  try: () => {
+    const { values } = parseArgs({
+      options: {
+        port: { type: "string" },
+        ledger: { type: "string" },
+        seed: { type: "string" },
+        help: { type: "boolean", short: "h" }
+      }
+    })
+    if (values.ledger === "") throw new BadFlag("--ledger must name a file")
+    return {
+      help: values.help === true,
+      port: wholeNumber("port", values.port, 4010, 65_535),
+      ledger: values.ledger,
+      seed: wholeNumber("seed", values.seed, Sandbox.defaults.seed, 2 ** 31 - 1)
+    }
+  },
+  catch: (error) => error instanceof Error ? error.message : String(error)
+})
+
+const exit = (code: number, message: string) =>
+  Effect.zipRight(
+    Console.error(`sandbox: ${message}`),
+    Effect.sync(() => {
+      process.exitCode = code
+    })
+  )
+
+const program = Effect.gen(function*() {
+  const { help, ...options } = yield* Effect.mapError(flags, (message) => ({ _tag: "BadFlags" as const, message }))
+  if (help) return yield* Console.log(usage)
+  const { url } = yield* Sandbox.make(options)
+  yield* Console.log(`sandbox: ${url}`)
+  return yield* Effect.never
+}).pipe(
+  Effect.scoped,
+  Effect.catchTags({
+    BadFlags: ({ message }) => exit(2, `${message}\n${usage}`),
+    LedgerUnavailable: ({ message }) => exit(2, `--ledger: ${message}`),
+    ServeError: ({ cause }) => exit(1, `cannot listen: ${cause instanceof Error ? cause.message : String(cause)}`)
+  })
+)
+
+NodeRuntime.runMain(program, { disablePrettyLogger: true })
