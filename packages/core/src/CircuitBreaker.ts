@@ -328,7 +328,7 @@ class Breaker implements CircuitBreaker {
   get transitions(): Stream.Stream<Transition> {
     return Stream.unwrapScoped(Effect.suspend(() => {
       this.bus ??= Events.make()
-      return Effect.map(this.bus.subscribe, (queue) => Stream.fromQueue(queue) as Stream.Stream<Transition>)
+      return Effect.map(Events.subscribeTo(this.bus), (queue) => Stream.fromQueue(queue) as Stream.Stream<Transition>)
     }))
   }
 

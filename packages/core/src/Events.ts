@@ -69,6 +69,7 @@ export interface Catalog {
     readonly source: string
     readonly error: string
   }
+  ComponentRecovered: { readonly component: string; readonly afterMillis: number }
   ResponseDegraded: {
     readonly level: "slight" | "moderate" | "minimal" | "failed"
     readonly components: ReadonlyArray<string>
@@ -134,8 +135,8 @@ export interface Service {
   readonly isActive: () => boolean
   /** Hands the event to every subscriber without waiting; `at` is epoch milliseconds. */
   readonly unsafePublish: (event: Event, at: number) => void
-  /** A queue of what is published from now on. It holds `capacity` events and drops newer ones while it is full. */
-  readonly subscribe: Effect.Effect<Queue.Dequeue<Published>, never, Scope.Scope>
+  /** Calls `listener` at once with every event from now on, until the returned function is called. It must be quick. */
+  readonly unsafeListen: (listener: (event: Published) => void) => () => void
 }
 
 /**
@@ -162,20 +163,25 @@ export const defaults = { capacity: 16_384 } as const
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options?: { readonly capacity?: number | undefined }): Service => {
-  const capacity = options?.capacity ?? defaults.capacity
-  const subscribers = new Set<Queue.Queue<Published>>()
+export const make = (): Service => {
+  const listeners = new Set<(event: Published) => void>()
   return {
-    isActive: () => subscribers.size > 0,
+    isActive: () => listeners.size > 0,
     unsafePublish: (event, at) => {
-      if (subscribers.size === 0) return
+      if (listeners.size === 0) return
       const published: Published = { ...event, at }
-      for (const queue of subscribers) queue.unsafeOffer(published)
+      for (const listener of listeners) {
+        try {
+          listener(published)
+        } catch {
+          // a listener's fault must not become that of the call which is being told about
+        }
+      }
     },
-    subscribe: Effect.acquireRelease(
-      Effect.tap(Queue.dropping<Published>(capacity), (queue) => Effect.sync(() => subscribers.add(queue))),
-      (queue) => Effect.zipRight(Effect.sync(() => subscribers.delete(queue)), Queue.shutdown(queue))
-    )
+    unsafeListen: (listener) => {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    }
   }
 }
 
@@ -200,24 +206,46 @@ export const publish = (event: Event): Effect.Effect<void> =>
       : Effect.void)
 
 /**
- * All events published after the stream was started.
+ * Subscribes to a bus within the current scope. What is published after this effect returns is in the queue, which holds
+ * `capacity` events (default 16,384) and drops newer ones while it is full.
  *
  * @since 0.1.0
  * @category subscribing
  */
-export const stream: Stream.Stream<Published> = Stream.unwrapScoped(
-  Effect.flatMap(Events, (events) => Effect.map(events.subscribe, (queue) => Stream.fromQueue(queue)))
-)
+export const subscribeTo = (
+  events: Service,
+  options?: { readonly capacity?: number | undefined }
+): Effect.Effect<Queue.Dequeue<Published>, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.map(Queue.dropping<Published>(options?.capacity ?? defaults.capacity), (queue) => ({
+        queue,
+        unsubscribe: events.unsafeListen((event) => void queue.unsafeOffer(event))
+      })),
+      ({ queue, unsubscribe }) => Effect.zipRight(Effect.sync(unsubscribe), Queue.shutdown(queue))
+    ),
+    ({ queue }) => queue
+  )
 
 /**
- * Subscribes within the current scope. What is published after this effect returns is in the queue.
+ * Subscribes to the current bus within the current scope.
  *
  * @since 0.1.0
  * @category subscribing
  */
 export const subscribe: Effect.Effect<Queue.Dequeue<Published>, never, Scope.Scope> = Effect.flatMap(
   Events,
-  (events) => events.subscribe
+  (events) => subscribeTo(events)
+)
+
+/**
+ * All events published after the stream was started.
+ *
+ * @since 0.1.0
+ * @category subscribing
+ */
+export const stream: Stream.Stream<Published> = Stream.unwrapScoped(
+  Effect.map(subscribe, (queue) => Stream.fromQueue(queue))
 )
 
 // -----------------------------------------------------------------------------
@@ -227,5 +255,5 @@ export const subscribe: Effect.Effect<Queue.Dequeue<Published>, never, Scope.Sco
 const silent: Service = {
   isActive: () => false,
   unsafePublish: () => {},
-  subscribe: Queue.bounded<Published>(1)
+  unsafeListen: () => () => {}
 }

@@ -72,7 +72,11 @@ describe("CircuitState", () => {
       if (step._tag === "wait") now += step.millis
       tick()
       if (step._tag === "call") {
-        const [next, decision] = CircuitState.acquire(machine, state, now)
+        const [next, decision]: readonly [CircuitState.State<number>, CircuitState.Decision] = CircuitState.acquire(
+          machine,
+          state,
+          now
+        )
         state = next
         if (model.mode === "open" && now >= model.retryAt) become("half-open", now)
         const admitted = model.mode === "closed" || (model.mode === "half-open" && probes().length < permits)

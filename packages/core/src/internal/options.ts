@@ -1,5 +1,6 @@
 /** Checks of constructor options: a config fault throws, naming the option, the value and what is allowed. */
 import * as Duration from "effect/Duration"
+import { errorText } from "./errorText.js"
 
 /** A fault in the options of a constructor. */
 export class InvalidOption extends Error {
@@ -69,6 +70,5 @@ export const name = (module: string, option: string, value: string): string => {
 
 const show = (value: unknown): string => {
   if (typeof value === "string") return JSON.stringify(value)
-  if (typeof value === "number" || typeof value === "bigint") return String(value)
-  return Duration.isDuration(value) ? Duration.format(value) : JSON.stringify(value)
+  return Duration.isDuration(value) ? Duration.format(value) : errorText(value)
 }

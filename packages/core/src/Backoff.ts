@@ -1,0 +1,326 @@
+/**
+ * How long to wait between retries: exponential delays with jitter, a cap and a budget, as Effect Schedules and as
+ * combinators over any Schedule.
+ *
+ * Effect's own `Schedule.exponential` grows past what a timer can hold and is zero after step 1,014, and
+ * `Schedule.jittered` spreads by a fifth only, too little to part a herd of clients. These stay at the cap for ever and
+ * spread as far as their formula says. State is per run, so one schedule may serve any number of calls at once.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import * as ScheduleDecision from "effect/ScheduleDecision"
+import * as ScheduleInterval from "effect/ScheduleInterval"
+import * as ScheduleIntervals from "effect/ScheduleIntervals"
+import * as BackoffCurve from "./BackoffCurve.js"
+import * as Events from "./Events.js"
+import { errorText } from "./internal/errorText.js"
+import * as Check from "./internal/options.js"
+
+/**
+ * How a delay is spread; the formulas are at `BackoffCurve.Jitter`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Jitter = BackoffCurve.Jitter
+
+/**
+ * One retry about to happen. `retry` counts from 1.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Retry {
+  readonly retry: number
+  /** The wait before it. */
+  readonly delay: Duration.Duration
+  /** All waits of this run, this one included. */
+  readonly totalDelay: Duration.Duration
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<E = unknown, R = never> {
+  /** Named in events. Default "retry". */
+  readonly name?: string | undefined
+  /** Delay before the first retry, before jitter. Default 1 second. */
+  readonly base?: Duration.DurationInput | undefined
+  /** Growth from one retry to the next, at least 1. Default 2. */
+  readonly factor?: number | undefined
+  /** Longest delay. Default 60 seconds. */
+  readonly cap?: Duration.DurationInput | undefined
+  /** Default `full`. */
+  readonly jitter?: Jitter | undefined
+  /** Default 5; `Infinity` for no limit. */
+  readonly maxRetries?: number | undefined
+  /** Stops before the sum of all waits would pass this. Default: no limit. */
+  readonly maxTotalDelay?: Duration.DurationInput | undefined
+  /** What the failed call asked for, such as a Retry-After header: a floor for the delay, itself clamped to the cap. */
+  readonly retryAfter?: ((error: E) => Option.Option<Duration.Duration>) | undefined
+  /** Runs before each wait. */
+  readonly onRetry?: ((retry: Retry & { readonly error: E }) => Effect.Effect<unknown, never, R>) | undefined
+}
+
+/**
+ * The chapter's figures.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  base: "1 second",
+  factor: 2,
+  cap: "60 seconds",
+  jitter: "full",
+  maxRetries: 5
+} as const
+
+/**
+ * Makes a backoff schedule. When it ends, `Effect.retry` fails with the last error of the call itself.
+ *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import * as Effect from "effect/Effect"
+ *
+ * const call = Effect.fail("unavailable")
+ *
+ * const retried = Effect.retry(
+ *   call,
+ *   Backoff.make({ base: "1 second", cap: "32 seconds", jitter: "full", maxRetries: 3, maxTotalDelay: "2 minutes" })
+ * )
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <E = unknown, R = never>(options: Options<E, R> = {}): Schedule.Schedule<Retry, E, R> => {
+  const name = Check.name("Backoff", "name", options.name ?? "retry")
+  const curve: BackoffCurve.Curve = {
+    base: Check.millis("Backoff", "base", options.base ?? defaults.base),
+    factor: Check.between("Backoff", "factor", options.factor ?? defaults.factor, { min: 1, max: 1e6 }),
+    cap: Check.millis("Backoff", "cap", options.cap ?? defaults.cap),
+    jitter: options.jitter ?? defaults.jitter
+  }
+  const maxRetries = Check.whole("Backoff", "maxRetries", options.maxRetries ?? defaults.maxRetries, {
+    min: 0,
+    infinite: true
+  })
+  const budget = options.maxTotalDelay === undefined
+    ? Infinity
+    : Check.millis("Backoff", "maxTotalDelay", options.maxTotalDelay)
+  const { onRetry, retryAfter } = options
+
+  return Schedule.makeWithState<BackoffCurve.State, E, Retry, R>(BackoffCurve.start(curve), (now, error, state) => {
+    if (state.retries >= maxRetries) return Effect.succeed([state, describe(state, 0), ScheduleDecision.done])
+    return Effect.flatMap(Random.next, (u) => {
+      const [delay, next] = BackoffCurve.delayAfter(curve, state, u, floorOf(retryAfter?.(error), curve.cap))
+      const retry = describe(next, delay)
+      if (next.waited > budget) return Effect.succeed([state, retry, ScheduleDecision.done])
+      const step = [next, retry, continueAfter(now, delay)] as const
+      const told = Events.publish({
+        _tag: "RetryScheduled",
+        name,
+        retry: next.retries,
+        delayMillis: delay,
+        error: errorText(error)
+      })
+      return onRetry === undefined
+        ? Effect.as(told, step)
+        : Effect.as(Effect.zipRight(told, onRetry({ ...retry, error })), step)
+    })
+  })
+}
+
+/**
+ * For most calls: 1 s to 60 s, full jitter, 3 retries, at most 2 minutes of waiting.
+ *
+ * @since 0.1.0
+ * @category presets
+ */
+export const production: Schedule.Schedule<Retry> = make({ maxRetries: 3, maxTotalDelay: "120 seconds" })
+
+/**
+ * For APIs with strict rate limits: 2 s growing threefold to 120 s, full jitter, 5 retries.
+ *
+ * @since 0.1.0
+ * @category presets
+ */
+export const rateLimited: Schedule.Schedule<Retry> = make({ base: "2 seconds", factor: 3, cap: "120 seconds" })
+
+/**
+ * For calls a person waits for: 0.5 s to 5 s, equal jitter, 2 retries, at most 10 seconds of waiting.
+ *
+ * @since 0.1.0
+ * @category presets
+ */
+export const userFacing: Schedule.Schedule<Retry> = make({
+  base: "500 millis",
+  cap: "5 seconds",
+  jitter: "equal",
+  maxRetries: 2,
+  maxTotalDelay: "10 seconds"
+})
+
+/**
+ * Spreads the delays of any schedule by a jitter that needs no memory.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const jittered: {
+  (jitter: "full" | "equal" | "proportional"): <Out, In, R>(
+    self: Schedule.Schedule<Out, In, R>
+  ) => Schedule.Schedule<Out, In, R>
+  <Out, In, R>(
+    self: Schedule.Schedule<Out, In, R>,
+    jitter: "full" | "equal" | "proportional"
+  ): Schedule.Schedule<Out, In, R>
+} = dual(
+  2,
+  <Out, In, R>(self: Schedule.Schedule<Out, In, R>, jitter: "full" | "equal" | "proportional") =>
+    adjust(
+      self,
+      undefined,
+      (_, delay) => Effect.map(Random.next, (u) => [undefined, BackoffCurve.spread(jitter, delay, u)] as const)
+    )
+)
+
+/**
+ * Limits every delay of any schedule.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const capped: {
+  (cap: Duration.DurationInput): <Out, In, R>(
+    self: Schedule.Schedule<Out, In, R>
+  ) => Schedule.Schedule<Out, In, R>
+  <Out, In, R>(self: Schedule.Schedule<Out, In, R>, cap: Duration.DurationInput): Schedule.Schedule<Out, In, R>
+} = dual(2, <Out, In, R>(self: Schedule.Schedule<Out, In, R>, cap: Duration.DurationInput) => {
+  const limit = Check.millis("Backoff.capped", "cap", cap)
+  return adjust(self, undefined, (_, delay) => Effect.succeed([undefined, Math.min(delay, limit)] as const))
+})
+
+/**
+ * Ends any schedule before the sum of its delays would pass `budget`.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withinTotalDelay: {
+  (budget: Duration.DurationInput): <Out, In, R>(
+    self: Schedule.Schedule<Out, In, R>
+  ) => Schedule.Schedule<Out, In, R>
+  <Out, In, R>(self: Schedule.Schedule<Out, In, R>, budget: Duration.DurationInput): Schedule.Schedule<Out, In, R>
+} = dual(2, <Out, In, R>(self: Schedule.Schedule<Out, In, R>, budget: Duration.DurationInput) => {
+  const limit = Check.millis("Backoff.withinTotalDelay", "budget", budget)
+  return adjust(
+    self,
+    0,
+    (waited, delay) => Effect.succeed(waited + delay > limit ? undefined : [waited + delay, delay] as const)
+  )
+})
+
+/**
+ * Ends any schedule before a wait that would end later than `limit` after its first step. Unlike `Schedule.upTo` it asks
+ * before sleeping: `Schedule.spaced("10 seconds")` within 15 seconds attempts at 0 and 10, never at 20.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withinElapsed: {
+  (limit: Duration.DurationInput): <Out, In, R>(
+    self: Schedule.Schedule<Out, In, R>
+  ) => Schedule.Schedule<Out, In, R>
+  <Out, In, R>(self: Schedule.Schedule<Out, In, R>, limit: Duration.DurationInput): Schedule.Schedule<Out, In, R>
+} = dual(2, <Out, In, R>(self: Schedule.Schedule<Out, In, R>, limit: Duration.DurationInput) => {
+  const millis = Check.millis("Backoff.withinElapsed", "limit", limit)
+  return adjust(self, Option.none<number>(), (begun, delay, now) => {
+    const start = Option.getOrElse(begun, () => now)
+    return Effect.succeed(now + delay - start > millis ? undefined : [Option.some(start), delay] as const)
+  })
+})
+
+/**
+ * Makes what a failed call asked for a floor of the next delay. Negative and infinite times are ignored; longer ones
+ * than `cap` (default 60 seconds) are clamped to it.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const respectingRetryAfter: {
+  <In>(
+    retryAfter: (input: In) => Option.Option<Duration.Duration>,
+    options?: { readonly cap?: Duration.DurationInput | undefined }
+  ): <Out, R>(self: Schedule.Schedule<Out, In, R>) => Schedule.Schedule<Out, In, R>
+  <Out, In, R>(
+    self: Schedule.Schedule<Out, In, R>,
+    retryAfter: (input: In) => Option.Option<Duration.Duration>,
+    options?: { readonly cap?: Duration.DurationInput | undefined }
+  ): Schedule.Schedule<Out, In, R>
+} = dual(
+  (args) => Schedule.isSchedule(args[0]),
+  <Out, In, R>(
+    self: Schedule.Schedule<Out, In, R>,
+    retryAfter: (input: In) => Option.Option<Duration.Duration>,
+    options?: { readonly cap?: Duration.DurationInput | undefined }
+  ) => {
+    const cap = Check.millis("Backoff.respectingRetryAfter", "cap", options?.cap ?? defaults.cap)
+    return adjust(
+      self,
+      undefined,
+      (_, delay, __, input: In) =>
+        Effect.succeed([undefined, Math.max(delay, floorOf(retryAfter(input), cap))] as const)
+    )
+  }
+)
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const floorOf = (retryAfter: Option.Option<Duration.Duration> | undefined, cap: number): number => {
+  if (retryAfter === undefined || Option.isNone(retryAfter)) return 0
+  const millis = Duration.toMillis(retryAfter.value)
+  return millis > 0 && Number.isFinite(millis) ? Math.min(millis, cap) : 0
+}
+
+const describe = (state: BackoffCurve.State, delay: number): Retry => ({
+  retry: state.retries,
+  delay: Duration.millis(delay),
+  totalDelay: Duration.millis(state.waited)
+})
+
+const continueAfter = (now: number, delay: number) => ScheduleDecision.continueWith(ScheduleInterval.after(now + delay))
+
+/** A schedule with each delay replaced by `f`, which ends the schedule by returning undefined. */
+const adjust = <Out, In, R, S>(
+  self: Schedule.Schedule<Out, In, R>,
+  initial: S,
+  f: (
+    state: S,
+    delay: number,
+    now: number,
+    input: In
+  ) => Effect.Effect<readonly [state: S, delay: number] | undefined>
+): Schedule.Schedule<Out, In, R> =>
+  Schedule.makeWithState(
+    [self.initial, initial] as const,
+    (now, input: In, [inner, state]) =>
+      Effect.flatMap(self.step(now, input, inner), ([next, out, decision]) => {
+        const ended = [[next, state] as const, out, ScheduleDecision.done] as const
+        if (ScheduleDecision.isDone(decision)) return Effect.succeed(ended)
+        const delay = Math.max(0, ScheduleIntervals.start(decision.intervals) - now)
+        return Effect.map(f(state, delay, now, input), (adjusted) =>
+          adjusted === undefined
+            ? ended
+            : [[next, adjusted[0]] as const, out, continueAfter(now, adjusted[1])] as const)
+      })
+  )

@@ -1,0 +1,133 @@
+/**
+ * Where events go: the log, JSON lines on standard output, Effect metrics, or a function of your own. Each sink is a
+ * Layer beside `Events.layer`; when its scope ends it first finishes what was published before.
+ *
+ * @since 0.1.0
+ */
+import * as Console from "effect/Console"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Queue from "effect/Queue"
+import * as Events from "./Events.js"
+import * as Check from "./internal/options.js"
+
+/**
+ * Hands every event to `f`, one after the other. An event on which `f` dies or takes longer than `patience` (default 5
+ * seconds) is logged and given up, and the sink goes on with the next.
+ *
+ * @example
+ * import * as EventSink from "@firebreak/core/EventSink"
+ * import * as Events from "@firebreak/core/Events"
+ * import * as Console from "effect/Console"
+ * import * as Layer from "effect/Layer"
+ *
+ * const Live = EventSink.make((event) => Console.log(event._tag)).pipe(Layer.provideMerge(Events.layer))
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <R>(
+  f: (event: Events.Published) => Effect.Effect<unknown, never, R>,
+  options?: { readonly patience?: Duration.DurationInput | undefined }
+): Layer.Layer<never, never, R> => {
+  const patience = Check.millis("EventSink", "patience", options?.patience ?? "5 seconds", { min: 1 })
+  const handle = (event: Events.Published) =>
+    Effect.suspend(() => f(event)).pipe(
+      Effect.timeout(patience),
+      Effect.catchAllCause((cause) => Effect.logError(`An event sink gave up on ${event._tag}`, cause)),
+      Effect.as(true)
+    )
+  return Layer.scopedDiscard(Effect.gen(function*() {
+    const events = yield* Events.Events
+    const queue = yield* Queue.unbounded<Events.Published | typeof end>()
+    const unsubscribe = events.unsafeListen((event) => void queue.unsafeOffer(event))
+    const fiber = yield* Effect.forkDaemon(
+      Effect.iterate(true, {
+        while: (more) => more,
+        body: () => Effect.flatMap(Queue.take(queue), (event) => event === end ? ended : handle(event))
+      })
+    )
+    // not an interruption: that could lose the event just taken
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(unsubscribe).pipe(Effect.zipRight(Queue.offer(queue, end)), Effect.zipRight(Fiber.join(fiber)))
+    )
+  }))
+}
+
+/**
+ * Logs every event with its fields as annotations: warnings for what went wrong, debug for what went as it should.
+ *
+ * @since 0.1.0
+ * @category sinks
+ */
+export const layerLog: Layer.Layer<never> = make(({ _tag, at: _at, ...fields }) =>
+  Effect.annotateLogs(
+    quiet.has(_tag) ? Effect.logDebug(_tag) : loud.has(_tag) ? Effect.logWarning(_tag) : Effect.logInfo(_tag),
+    fields
+  )
+)
+
+/**
+ * Writes every event as one line of JSON to the Console's standard output.
+ *
+ * @since 0.1.0
+ * @category sinks
+ */
+export const layerJson: Layer.Layer<never> = make((event) => Console.log(JSON.stringify(event)))
+
+/**
+ * Counts every event in the metric `firebreak_events_total`, tagged by `event` and, where it has one, by the `name` of
+ * the breaker, operation, workflow, component, remedy or loop.
+ *
+ * @since 0.1.0
+ * @category sinks
+ */
+export const layerMetrics: Layer.Layer<never> = make((event) => {
+  const tagged = Metric.tagged(total, "event", event._tag)
+  const name = nameOf(event)
+  return Metric.increment(name === undefined ? tagged : Metric.tagged(tagged, "name", name))
+})
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const end = Symbol("end")
+const ended = Effect.succeed(false)
+
+const total = Metric.counter("firebreak_events_total", {
+  description: "Events of Firebreak's patterns",
+  incremental: true
+})
+
+const nameOf = (event: Events.Published): string | undefined => {
+  const fields: Record<string, unknown> = event as never
+  for (const field of ["breaker", "operation", "workflow", "component", "remedy", "name"]) {
+    const value = fields[field]
+    if (typeof value === "string") return value
+  }
+  return undefined
+}
+
+const quiet: ReadonlySet<Events.Event["_tag"]> = new Set([
+  "ActionStarted",
+  "ActionCompleted",
+  "StepStarted",
+  "StepSaved",
+  "HealthChecked"
+])
+
+const loud: ReadonlySet<Events.Event["_tag"]> = new Set([
+  "CircuitOpened",
+  "RetryScheduled",
+  "ActionInDoubt",
+  "ComponentDegraded",
+  "ResponseDegraded",
+  "RemedyFailed",
+  "FailedOver",
+  "Escalated",
+  "EscalationFailed"
+])
