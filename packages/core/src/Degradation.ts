@@ -1,0 +1,334 @@
+/**
+ * Graceful degradation: a component is a typed chain of fallbacks, and several components together are an answer with a
+ * level.
+ *
+ * A chain asks its primary source first and then each fallback in the order in which it was piped. Only a typed failure
+ * falls back: an interruption ends the chain, and so does a defect unless `catchDefects` is set. A chain that ends in a
+ * constant is total, so its part always has a value.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Types from "effect/Types"
+import * as DegradationCache from "./DegradationCache.js"
+import type { Component, ErrorGiven, FailFast, PartGiven } from "./DegradationComponent.js"
+import * as DegradationComponent from "./DegradationComponent.js"
+import type * as DegradationLevel from "./DegradationLevel.js"
+import type { Alternate, Cached, Constant, Fresh, Valued } from "./DegradationPart.js"
+import * as DegradationPart from "./DegradationPart.js"
+import * as DegradationReport from "./DegradationReport.js"
+import * as DegradationSpells from "./DegradationSpells.js"
+import * as Events from "./Events.js"
+import * as options from "./internal/options.js"
+import type { StoreError } from "./StoreError.js"
+
+export {
+  /**
+   * From `DegradationReport`.
+   *
+   * @since 0.1.0
+   * @category reporting
+   */
+  banner,
+  /**
+   * From `DegradationReport`.
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  DegradedBeyond
+} from "./DegradationReport.js"
+
+export {
+  /**
+   * From `DegradationPart`.
+   *
+   * @since 0.1.0
+   * @category reporting
+   */
+  isDegraded,
+  /**
+   * From `DegradationPart`.
+   *
+   * @since 0.1.0
+   * @category reporting
+   */
+  value
+} from "./DegradationPart.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface RunOptions<FreshOnly extends boolean> {
+  /** Skips cached values and constants, for a caller who asked for a refresh. Default false. */
+  readonly freshOnly?: FreshOnly | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface AllOptions<Names extends string, FreshOnly extends boolean> extends RunOptions<FreshOnly> {
+  /** The worst level that is still an answer. Default `moderate`. */
+  readonly tolerate?: DegradationLevel.Level | undefined
+  /** How much each component counts: positive and finite. Default 1. */
+  readonly weights?: { readonly [Name in Names]?: number | undefined } | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { tolerate: "moderate", weight: 1, freshOnly: false, catchDefects: false } as const
+
+/**
+ * Begins a chain with its primary source. Components that can fail apart need names that differ: the cache and the
+ * beginning of a spell go by the name.
+ *
+ * @throws InvalidOption when the name is empty
+ * @example
+ * import * as Degradation from "@firebreak/core/Degradation"
+ * import * as Effect from "effect/Effect"
+ *
+ * const errorRate = Degradation.component("error-rate", Effect.fail("datadog is down")).pipe(
+ *   Degradation.orElse("prometheus", Effect.succeed(0.05)),
+ *   Degradation.orConstant(0)
+ * )
+ *
+ * const report = Effect.runSync(Degradation.all({ errorRate }))
+ * assert.strictEqual(report.level, "slight")
+ * assert.strictEqual(report.parts.errorRate.value, 0.05)
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const component: {
+  <A, E, R>(
+    name: string,
+    primary: Effect.Effect<A, E, R>,
+    config: DegradationComponent.Options & { readonly catchDefects: boolean }
+  ): Component<Fresh<A>, E | DegradationComponent.SourceDefect, R>
+  <A, E, R>(
+    name: string,
+    primary: Effect.Effect<A, E, R>,
+    config?: DegradationComponent.Options & { readonly catchDefects?: undefined }
+  ): Component<Fresh<A>, E, R>
+} = <A, E, R>(
+  name: string,
+  primary: Effect.Effect<A, E, R>,
+  config: DegradationComponent.Options = {}
+): Component<Fresh<A>, E | DegradationComponent.SourceDefect, R> => {
+  const at = { component: options.name("Degradation", "name", name), source: "primary" }
+  const guarded = DegradationComponent.guardDefects(primary, at, config)
+  return DegradationComponent.make(name, Effect.map(guarded, DegradationPart.fresh), [], config)
+}
+
+/**
+ * Falls back on another source of live data. The chain keeps the error of its primary; what the alternate failed with
+ * is told in events and in `Outage.error`.
+ *
+ * @since 0.1.0
+ * @category fallbacks
+ */
+export const orElse: {
+  <B, E2, R2>(
+    source: string,
+    effect: Effect.Effect<B, E2, R2>
+  ): <P, E, R, S>(self: Component<P, E, R, S>) => Component<P | Alternate<B>, E, R | R2, S>
+  <P, E, R, S, B, E2, R2>(
+    self: Component<P, E, R, S>,
+    source: string,
+    effect: Effect.Effect<B, E2, R2>
+  ): Component<P | Alternate<B>, E, R | R2, S>
+} = dual(3, <P, E, R, S, B, E2, R2>(
+  self: Component<P, E, R, S>,
+  source: string,
+  effect: Effect.Effect<B, E2, R2>
+): Component<P | Alternate<B>, E, R | R2, S> => {
+  const at = { component: self.name, source: options.name("Degradation", "source", source) }
+  const guarded = DegradationComponent.guardDefects(effect, at, self.options)
+  return DegradationComponent.append<P | Alternate<B>, E, R | R2, S>(self, {
+    source,
+    quality: "alternate",
+    ask: Effect.map(guarded, (value) => Option.some(DegradationPart.alternate(value, source)))
+  })
+})
+
+/**
+ * Falls back on the last success of the primary, if it is no older than `maxAge`. A value that the schema no longer
+ * decodes is dropped; a cache that fails or hangs is logged and never fails the chain.
+ *
+ * @since 0.1.0
+ * @category fallbacks
+ */
+export const orCached: {
+  <A, I, R2>(
+    config: DegradationCache.Options<A, I, R2>
+  ): <P extends From<A>, E, R, S>(
+    self: Component<P, E, R, S>
+  ) => Component<P | Cached<A>, E, R | R2 | DegradationCache.DegradationCache, S>
+  <P extends From<A>, E, R, S, A, I, R2>(
+    self: Component<P, E, R, S>,
+    config: DegradationCache.Options<A, I, R2>
+  ): Component<P | Cached<A>, E, R | R2 | DegradationCache.DegradationCache, S>
+} = dual(2, <P extends From<A>, E, R, S, A, I, R2>(
+  self: Component<P, E, R, S>,
+  config: DegradationCache.Options<A, I, R2>
+): Component<P | Cached<A>, E, R | R2 | DegradationCache.DegradationCache, S> => {
+  const { read, write } = DegradationCache.lastGood(self.name, config)
+  const primary = Effect.tap(self.primary, (part) => part._tag === "Fresh" ? write(part.value) : Effect.void)
+  return DegradationComponent.append<P | Cached<A>, E, R | R2 | DegradationCache.DegradationCache, S>(
+    DegradationComponent.make(self.name, primary, self.fallbacks, self.options),
+    { source: "cache", quality: "cached", ask: read }
+  )
+})
+
+/**
+ * Ends the chain in a value that is always there: the chain cannot fail any more.
+ *
+ * @since 0.1.0
+ * @category fallbacks
+ */
+export const orConstant: {
+  <B>(value: B): <P, E, R, S>(self: Component<P, E, R, S>) => Component<P | Constant<B>, never, R, S>
+  <P, E, R, S, B>(self: Component<P, E, R, S>, value: B): Component<P | Constant<B>, never, R, S>
+} = dual(
+  2,
+  <P, E, R, S, B>(self: Component<P, E, R, S>, value: B): Component<P | Constant<B>, never, R, S> =>
+    DegradationComponent.append<P | Constant<B>, never, R, S>(self, {
+      source: "constant",
+      quality: "constant",
+      ask: Effect.succeed(Option.some(DegradationPart.constant(value)))
+    })
+)
+
+/**
+ * Ends the chain in failure: when all of it failed, `all` fails at once with its error and interrupts the others.
+ * Without it the part is `Missing`.
+ *
+ * @since 0.1.0
+ * @category fallbacks
+ */
+export const failFast = <P, E, R, S>(self: Component<P, E, R, S>): FailFast<P, E, R, S> => ({
+  _tag: "FailFast",
+  component: self
+})
+
+/**
+ * Runs one component by itself.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run = <P extends Valued<unknown>, E, R, S, FreshOnly extends boolean = false>(
+  self: Component<P, E, R, S>,
+  config: RunOptions<FreshOnly> = {}
+): Effect.Effect<PartGiven<P, FreshOnly>, ErrorGiven<E, S, FreshOnly>, R> =>
+  Effect.flatMap(DegradationComponent.ask(self, config.freshOnly ?? defaults.freshOnly), ({ part }) =>
+    // which parts and which error are possible follows from the sources that were asked
+    part._tag === "Missing"
+      ? Effect.fail(part.error as ErrorGiven<E, S, FreshOnly>)
+      : Effect.succeed(part as PartGiven<P, FreshOnly>))
+
+/**
+ * Runs the components side by side and returns their parts with the level of the whole. Fails with `DegradedBeyond`
+ * when the level is worse than `tolerate`, and with the error of a `failFast` component when that fails.
+ *
+ * @throws InvalidOption when there is no component, or a weight is of none or not positive and finite
+ * @since 0.1.0
+ * @category running
+ */
+export const all = <
+  const C extends Readonly<Record<string, DegradationComponent.Any>>,
+  FreshOnly extends boolean = false
+>(
+  components: C,
+  config: AllOptions<Extract<keyof Types.NoInfer<C>, string>, FreshOnly> = {}
+): Effect.Effect<
+  DegradationReport.Report<{ readonly [Name in keyof C]: DegradationComponent.PartOf<C[Name], FreshOnly> }>,
+  DegradationReport.DegradedBeyond | DegradationComponent.FailFastError<C[keyof C], FreshOnly>,
+  DegradationComponent.ContextOf<C[keyof C]>
+> => {
+  const { freshOnly = defaults.freshOnly, tolerate = defaults.tolerate } = config
+  const entries = Object.entries<DegradationComponent.Any>(components)
+  const weights = checkWeights(entries.map(([name]) => name), config.weights ?? {})
+
+  const ask = Effect.fnUntraced(function*([name, entry]: [string, DegradationComponent.Any]) {
+    const self = entry._tag === "FailFast" ? entry.component : entry
+    const { error, part, since } = yield* DegradationComponent.ask(self, freshOnly)
+    if (entry._tag === "FailFast" && part._tag === "Missing") return yield* Effect.fail(part.error)
+    const weight = weights.get(name) ?? defaults.weight
+    const quality = DegradationPart.quality(part)
+    return { name, part, outcome: { component: name, quality, weight, error, since, options: self.options } }
+  })
+
+  const report = Effect.gen(function*() {
+    const answers = yield* Effect.forEach(entries, ask, { concurrency: "unbounded" })
+    const { beyond, level, outages } = DegradationReport.assess(answers.map(({ outcome }) => outcome), tolerate)
+    if (level !== "full") {
+      yield* Events.publish({ _tag: "ResponseDegraded", level, components: outages.map(({ component }) => component) })
+    }
+    if (Option.isSome(beyond)) return yield* beyond.value
+    return { level, parts: Object.fromEntries(answers.map(({ name, part }) => [name, part])), outages }
+  })
+  // entries lose which part and which error belongs to which name; the mapped types above say it again
+  return report as Effect.Effect<
+    DegradationReport.Report<{ readonly [Name in keyof C]: DegradationComponent.PartOf<C[Name], FreshOnly> }>,
+    DegradationReport.DegradedBeyond | DegradationComponent.FailFastError<C[keyof C], FreshOnly>,
+    DegradationComponent.ContextOf<C[keyof C]>
+  >
+}
+
+/**
+ * Drops the last good value of one key of a component, or of all its keys.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const invalidate = (
+  component: string,
+  key?: string | undefined
+): Effect.Effect<void, StoreError, DegradationCache.DegradationCache> =>
+  Effect.flatMap(
+    DegradationCache.DegradationCache,
+    (cache) => key === undefined ? cache.clear(component) : cache.remove(component, key)
+  )
+
+/**
+ * What degradation remembers, in memory: the last good values and since when each component has been failing.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory: Layer.Layer<DegradationCache.DegradationCache> = Layer.merge(
+  DegradationCache.layerMemory,
+  DegradationSpells.layer
+)
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+/** The parts of a chain whose primary gives an `A`. */
+type From<A> = Fresh<A> | Alternate<unknown> | Cached<unknown> | Constant<unknown>
+
+/** The weights by name, none of them wrong. */
+const checkWeights = (
+  names: ReadonlyArray<string>,
+  weights: Readonly<Record<string, number | undefined>>
+): ReadonlyMap<string, number | undefined> => {
+  if (names.length === 0) throw new options.InvalidOption("Degradation: all needs at least one component, got none")
+  for (const [name, weight] of Object.entries(weights)) {
+    if (!names.includes(name)) {
+      throw new options.InvalidOption(`Degradation: weights.${name} is of no component, there are ${names.join(", ")}`)
+    }
+    if (weight !== undefined && !(weight > 0 && weight < Infinity)) {
+      throw new options.InvalidOption(`Degradation: weights.${name} must be positive and finite, got ${weight}`)
+    }
+  }
+  return new Map(Object.entries(weights))
+}
