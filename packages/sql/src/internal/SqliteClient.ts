@@ -1,0 +1,205 @@
+/**
+ * The main thread's side of the writer: requests go to the worker in batches, and each fiber is resumed when the commit
+ * that holds its write has returned. Nothing here waits on SQLite, so the event loop is never held.
+ *
+ * An interrupted caller stops waiting; what it asked for may still be written.
+ */
+import { StoreError } from "@firebreak/core/StoreError"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import { Worker } from "node:worker_threads"
+import type { Failure, Message, Moment, Name, Operations, Reply, Start } from "./protocol.js"
+import * as Owner from "./writer/owner.js"
+
+export interface Stats {
+  /** Requests answered by the writer thread. */
+  readonly requests: number
+  /** Write transactions committed by the writer thread. */
+  readonly transactions: number
+}
+
+export interface SqliteClient {
+  readonly filename: string
+  /** What the writer's connection reported after opening. */
+  readonly connection: { readonly journalMode: string; readonly synchronous: number; readonly schema: number }
+  readonly stats: () => Stats
+  /**
+   * Asks the writer. When the caller is interrupted before the answer, `abandoned` is given the answer once it is
+   * there: it takes back what nobody else knows of.
+   */
+  readonly request: <N extends Name>(
+    name: N,
+    request: Operations[N]["request"],
+    abandoned?: (answer: Operations[N]["answer"]) => void
+  ) => Effect.Effect<Operations[N]["answer"], StoreError>
+  /** Asks without waiting; nobody hears whether it failed. */
+  readonly tell: <N extends Name>(name: N, request: Operations[N]["request"]) => void
+}
+
+/** Opens the file in a new writer thread, which ends with the scope after all that was asked has been committed. */
+export const make = (
+  options: { readonly filename: string; readonly busyTimeout: number }
+): Effect.Effect<SqliteClient, StoreError, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(open(options), (writer) => writer.close),
+    (writer): SqliteClient => ({
+      filename: options.filename,
+      connection: writer.connection,
+      stats: () => ({ requests: writer.requests, transactions: writer.transactions }),
+      tell: (name, request) => writer.send(name, request, () => {}),
+      request: <N extends Name>(
+        name: N,
+        request: Operations[N]["request"],
+        abandoned?: (answer: Operations[N]["answer"]) => void
+      ) =>
+        Effect.async<Operations[N]["answer"], StoreError>((resume) => {
+          let interrupted = false
+          writer.send(name, request, (settled) => {
+            // the protocol pairs each name with its answer
+            const exit = settled as Exit.Exit<Operations[N]["answer"], StoreError>
+            if (!interrupted) resume(exit)
+            else if (Exit.isSuccess(exit)) abandoned?.(exit.value)
+          })
+          return Effect.sync(() => {
+            interrupted = true
+          })
+        })
+    })
+  )
+
+/** The moment of a request: see `moment`. */
+export const currentMoment: Effect.Effect<Moment> = Effect.clockWith((clock) => Effect.sync(() => moment(clock)))
+
+/**
+ * What a clock shows. Leases of several processes are compared, so under the live Clock they are measured on the
+ * machine's monotonic clock, which all processes of one boot share: the Clock's own nanoseconds are anchored to the
+ * wall time at which its process began. Any other Clock, such as the TestClock, is used as it is.
+ */
+export const moment = (clock: Clock.Clock): Moment => {
+  const live = clock === liveClock
+  const nanos = live ? process.hrtime.bigint() : clock.unsafeCurrentTimeNanos()
+  return { now: Number(nanos / 1_000n), clock: live ? Owner.boot : "clock", wall: clock.unsafeCurrentTimeMillis() }
+}
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const liveClock: Clock.Clock = Context.get(DefaultServices.liveServices, Clock.Clock)
+
+interface Pending {
+  readonly operation: Name
+  readonly settle: (exit: Exit.Exit<unknown, StoreError>) => void
+}
+
+/** The worker, what it still owes us, and what it is not yet told. */
+class Writer {
+  requests = 0
+  transactions = 0
+  private readonly pending = new Map<number, Pending>()
+  private outbox: Array<readonly [id: number, name: Name, request: unknown]> = []
+  private nextId = 0
+  private ended: Failure | undefined
+
+  constructor(
+    private readonly filename: string,
+    private readonly worker: Worker,
+    readonly connection: SqliteClient["connection"]
+  ) {
+    // an idle writer does not keep the process alive; one that owes an answer does
+    worker.unref()
+    worker.on("message", (reply: Reply) => this.receive(reply))
+    worker.on("error", (error) => this.end({ reason: "io", detail: `the writer thread failed: ${error.message}` }))
+    worker.on("exit", () => this.end({ reason: "io", detail: "the writer thread has ended" }))
+  }
+
+  send(operation: Name, request: unknown, settle: Pending["settle"]): void {
+    if (this.ended !== undefined) return settle(Exit.fail(this.error(operation, this.ended)))
+    const id = this.nextId++
+    if (this.pending.size === 0) this.worker.ref()
+    this.pending.set(id, { operation, settle })
+    this.outbox.push([id, operation, request])
+    // what all fibers ask for within one turn goes out as one message
+    if (this.outbox.length === 1) queueMicrotask(() => this.flush())
+  }
+
+  readonly close: Effect.Effect<void> = Effect.async<void>((resume) => {
+    if (this.ended !== undefined) return resume(Effect.void)
+    this.flush()
+    this.ended = { reason: "closed", detail: "its scope has ended" }
+    this.worker.ref()
+    this.worker.on("exit", () => resume(Effect.void))
+    this.post({ _tag: "Close" })
+  })
+
+  private flush(): void {
+    if (this.outbox.length === 0) return
+    const requests = this.outbox
+    this.outbox = []
+    this.post({ _tag: "Requests", requests })
+  }
+
+  private post(message: Message): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+    this.worker.postMessage(message)
+  }
+
+  private receive(reply: Reply): void {
+    if (reply._tag !== "Answers") return
+    this.transactions = reply.transactions
+    for (const [id, failure, answer] of reply.answers) {
+      const pending = this.pending.get(id)
+      if (pending === undefined) continue
+      this.pending.delete(id)
+      this.requests++
+      pending.settle(failure === null ? Exit.succeed(answer) : Exit.fail(this.error(pending.operation, failure)))
+    }
+    if (this.pending.size === 0 && this.ended === undefined) this.worker.unref()
+  }
+
+  private end(failure: Failure): void {
+    this.ended ??= failure
+    const owed = [...this.pending.values()]
+    this.pending.clear()
+    for (const { operation, settle } of owed) settle(Exit.fail(this.error(operation, this.ended)))
+  }
+
+  private error(operation: Name, failure: Failure): StoreError {
+    return new StoreError({ store: this.filename, operation: said[operation] ?? operation, ...failure })
+  }
+}
+
+/** Operations whose name on the wire is not the port's. */
+const said: Partial<Record<Name, string>> = {
+  renewRun: "renew",
+  releaseRun: "release",
+  listRuns: "list",
+  pruneRuns: "prune"
+}
+
+const open = ({ busyTimeout, filename }: { readonly filename: string; readonly busyTimeout: number }) =>
+  Effect.async<Writer, StoreError>((resume) => {
+    const script = new URL("./sqliteWriter.js", import.meta.url)
+    const workerData: Start = { filename, busyTimeout, owner: Owner.make() }
+    // without the parent's flags: a loader such as tsx would only slow the start
+    const worker = new Worker(script, { workerData, execArgv: [] })
+    const settle = (effect: Effect.Effect<Writer, StoreError>) => {
+      worker.off("error", onError).off("exit", onExit).off("message", onMessage)
+      resume(effect)
+    }
+    const fail = (failure: Failure) =>
+      settle(Effect.fail(new StoreError({ store: filename, operation: "open", ...failure })))
+    const onError = (error: Error) => fail({ reason: "io", detail: `the writer thread failed: ${error.message}` })
+    const onExit = () => fail({ reason: "io", detail: "the writer thread has ended" })
+    const onMessage = (reply: Reply) => {
+      if (reply._tag === "Failed") return fail(reply.failure)
+      if (reply._tag !== "Opened") return
+      const { _tag: _, ...connection } = reply
+      settle(Effect.succeed(new Writer(filename, worker, connection)))
+    }
+    worker.on("error", onError).on("exit", onExit).on("message", onMessage)
+  })

@@ -1,0 +1,222 @@
+/**
+ * `IdempotencyStore` on SQLite. Claims and outcomes go through the writer; a completed key is answered without it, from
+ * a bounded cache or from a read-only connection of this thread that never waits for a lock.
+ */
+import type * as IdempotencyStore from "@firebreak/core/IdempotencyStore"
+import type { StoreError } from "@firebreak/core/StoreError"
+import type { Database, Statement } from "better-sqlite3"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type { ActionId, ActionRow, ClaimAnswer } from "./protocol.js"
+import { drained, micros } from "./requests.js"
+import { moment, type SqliteClient } from "./SqliteClient.js"
+import * as Actions from "./writer/actions.js"
+
+export const make = (
+  client: SqliteClient,
+  options: { readonly cachedResults: number }
+): Effect.Effect<IdempotencyStore.Service, StoreError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const scope = yield* Effect.scope
+    const completed = yield* openReader(client.filename)
+    const cache = new ResultCache(options.cachedResults)
+    const held = new Map<number, ActionId>()
+
+    const release = ({ inDoubt, key, operation, token }: ActionId & { token: number; inDoubt: boolean }) => {
+      held.delete(token)
+      return client.request("release", { operation, key, token, inDoubt })
+    }
+    yield* Effect.addFinalizer(() =>
+      Effect.forEach(held, ([token, id]) => Effect.ignore(release({ ...id, token, inDoubt: true })), {
+        concurrency: "unbounded",
+        discard: true
+      })
+    )
+
+    const replay = (row: ActionRow, fingerprint: string): IdempotencyStore.Claim =>
+      row.fingerprint === fingerprint && row.exit !== null
+        ? { _tag: "Completed", exit: row.exit }
+        : { _tag: "Reused", fingerprint: row.fingerprint }
+
+    const answered = (id: ActionId, answer: ClaimAnswer, wall: number): IdempotencyStore.Claim => {
+      switch (answer._tag) {
+        case "InProgress":
+          return { _tag: "InProgress", retryAfter: Duration.micros(BigInt(answer.retryAfter)) }
+        case "Completed":
+          cache.set(answer.row, wall)
+          return replay(answer.row, answer.row.fingerprint)
+        case "Claimed":
+          held.set(answer.token, id)
+          return answer
+        case "Reused":
+          return answer
+      }
+    }
+
+    return {
+      scope,
+
+      claim: ({ fingerprint, key, lease, operation }) =>
+        Effect.clockWith((clock) => {
+          const wall = clock.unsafeCurrentTimeMillis()
+          const hit = cache.get(operation, key, wall)
+          if (hit !== undefined) return Effect.succeed(replay(hit, fingerprint))
+          const row = completed(operation, key)
+          if (row !== undefined && row.expiresAt !== null && row.expiresAt > wall) {
+            cache.set(row, wall)
+            return Effect.succeed(replay(row, fingerprint))
+          }
+          const id = { operation, key }
+          return Effect.map(
+            client.request("claim", { ...id, ...moment(clock), fingerprint, lease: micros(lease) }, (answer) => {
+              // nobody knows the token, so the action was not begun
+              if (answer._tag === "Claimed") {
+                client.tell("release", { ...id, token: answer.token, inDoubt: answer.inDoubt })
+              }
+            }),
+            (answer) => answered(id, answer, wall)
+          )
+        }),
+
+      renew: ({ key, lease, operation, token }) =>
+        Effect.clockWith((clock) =>
+          Effect.tap(
+            client.request("renew", { operation, key, token, ...moment(clock), lease: micros(lease) }),
+            (renewed) => Effect.sync(() => renewed || held.delete(token))
+          )
+        ),
+
+      complete: ({ exit, key, operation, retention, token }) =>
+        Effect.clockWith((clock) => {
+          const now = moment(clock)
+          const request = { operation, key, token, exit, retention: Math.ceil(Duration.toMillis(retention)) }
+          return Effect.map(client.request("complete", { ...request, ...now }), (row) => {
+            held.delete(token)
+            if (row !== null) cache.set(row, now.wall)
+            return row !== null
+          })
+        }),
+
+      release: (request) => Effect.asVoid(release(request)),
+
+      get: ({ key, operation }) =>
+        Effect.clockWith((clock) =>
+          Effect.map(
+            client.request("get", { ...moment(clock), operation, key }),
+            (row) => Option.map(Option.fromNullable(row), toRecord)
+          )
+        ),
+
+      list: (filter) =>
+        Effect.clockWith((clock) =>
+          Effect.map(
+            client.request("list", { ...moment(clock), operation: filter?.operation ?? null }),
+            (rows) => rows.map(toRecord)
+          )
+        ),
+
+      reset: (filter) =>
+        Effect.clockWith((clock) =>
+          Effect.map(
+            client.request("reset", {
+              ...moment(clock),
+              operation: filter?.operation ?? null,
+              key: filter?.key ?? null
+            }),
+            (count) => {
+              cache.clear()
+              return count
+            }
+          )
+        ),
+
+      prune: Effect.clockWith((clock) => {
+        const now = moment(clock)
+        return drained((limit) => client.request("prune", { ...now, limit }))
+      })
+    }
+  })
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const toRecord = ({ completedAt, exit, expiresAt, ...row }: ActionRow): IdempotencyStore.Record => ({
+  ...row,
+  exit: Option.fromNullable(exit),
+  completedAt: Option.fromNullable(completedAt),
+  expiresAt: Option.fromNullable(expiresAt)
+})
+
+/**
+ * Looks up a completed record on this thread; undefined whenever the writer has to be asked, be it that there is none,
+ * that the file is locked, or that the record is damaged.
+ */
+const openReader = (
+  filename: string
+): Effect.Effect<(operation: string, key: string) => ActionRow | undefined, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    // loaded only when a store is made: the driver takes some milliseconds
+    const { default: Database } = yield* Effect.promise(() => import("better-sqlite3"))
+    let db: Database | undefined
+    let select: Statement<[string, string], ActionRow & { readonly hash: string }> | undefined
+    yield* Effect.addFinalizer(() => Effect.sync(() => db?.close()))
+    return (operation, key) => {
+      try {
+        db ??= new Database(filename, { readonly: true, fileMustExist: true, timeout: 0 })
+        select ??= db.prepare(
+          `SELECT ${Actions.columns}, hash FROM firebreak_action WHERE operation = ? AND key = ? AND state = 'completed'`
+        )
+        const row = select.get(operation, key)
+        return row === undefined ? undefined : Actions.verified(row)
+      } catch {
+        return undefined
+      }
+    }
+  })
+
+/** How long a cached result is believed before the file is read again: another process may have reset the key. */
+const believed = 1_000
+
+/** Longer outcomes are not cached, so that the cache's memory is bounded. */
+const maxCachedLength = 4_096
+
+/** The completed records used last. Expiry and age are by the wall clock; one that steps only ends the belief sooner. */
+class ResultCache {
+  private readonly entries = new Map<string, { readonly row: ActionRow; readonly at: number }>()
+
+  constructor(private readonly capacity: number) {}
+
+  get(operation: string, key: string, now: number): ActionRow | undefined {
+    const id = `${operation}\n${key}`
+    const entry = this.entries.get(id)
+    if (entry === undefined) return undefined
+    const { at, row } = entry
+    // two ids may read the same when joined
+    if (row.operation !== operation || row.key !== key) return undefined
+    if (Math.abs(now - at) > believed || (row.expiresAt ?? 0) <= now) {
+      this.entries.delete(id)
+      return undefined
+    }
+    return row
+  }
+
+  set(row: ActionRow, now: number): void {
+    if (this.capacity === 0 || (row.exit?.length ?? 0) > maxCachedLength) return
+    const id = `${row.operation}\n${row.key}`
+    this.entries.delete(id)
+    this.entries.set(id, { row, at: now })
+    if (this.entries.size > this.capacity) {
+      for (const oldest of this.entries.keys()) {
+        this.entries.delete(oldest)
+        break
+      }
+    }
+  }
+
+  clear(): void {
+    this.entries.clear()
+  }
+}

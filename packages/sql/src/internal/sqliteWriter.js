@@ -1,0 +1,159 @@
+// @ts-check
+/**
+ * The writer thread: owns the one connection that writes, and commits in groups.
+ *
+ * SQLite waits for locks and flushes synchronously, so it waits here and never on the event loop. Whatever was asked
+ * while a commit was under way goes into the next transaction, and nothing is answered before its COMMIT has returned.
+ *
+ * This file and those in `writer/` are JavaScript, with types checked from JSDoc: a worker thread of Node 20 cannot
+ * load TypeScript, and they must run alike under tsx, under vitest and from dist.
+ */
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads"
+import * as Actions from "./writer/actions.js"
+import { describe, isBusy } from "./writer/failure.js"
+import { open } from "./writer/open.js"
+import * as Runs from "./writer/runs.js"
+
+/**
+ * @import { Handlers, Message, Name, Operations, Reply, Start } from "./protocol.js"
+ * @typedef {{ readonly id: number, readonly name: Name, readonly request: unknown, readonly deadline: number }} Entry
+ * @typedef {Extract<Reply, { readonly _tag: "Answers" }>["answers"][number]} Answer
+ */
+
+/** @type {ReadonlySet<Name>} */
+const reads = new Set(/** @type {const} */ (["get", "list", "load", "listRuns"]))
+
+/**
+ * @param {import("node:worker_threads").MessagePort} port
+ * @param {ReturnType<typeof open>} opened
+ * @param {Start} start
+ */
+const serve = (port, { db, ...info }, { busyTimeout, owner }) => {
+  const token = db.prepare("UPDATE firebreak_meta SET value = value + 1 WHERE name = 'token' RETURNING value").pluck()
+  const context = { owner, nextToken: () => Number(token.get()) }
+  const runs = Runs.make(db, context)
+  /** @type {Handlers<Operations>} */
+  const handlers = { ...Actions.make(db, context), ...runs.handlers }
+
+  const beginRead = db.prepare("BEGIN")
+  const beginWrite = db.prepare("BEGIN IMMEDIATE")
+  const commit = db.prepare("COMMIT")
+
+  /** @type {Array<Entry>} */
+  let queue = []
+  let closing = false
+  let transactions = 0
+
+  /** @param {Reply} reply */
+  const send = (reply) => port.postMessage(reply)
+  /** @param {ReadonlyArray<Answer>} answers */
+  const answer = (answers) => {
+    if (answers.length > 0) send({ _tag: "Answers", answers, transactions })
+  }
+
+  const rollback = () => {
+    // a full disk or a failed write may have ended the transaction already
+    if (db.inTransaction) db.exec("ROLLBACK")
+    runs.rolledBack()
+  }
+
+  /**
+   * Runs the entries in one transaction; throws, with nothing changed, if one of them fails.
+   *
+   * @param {import("better-sqlite3").Statement} begin
+   * @param {ReadonlyArray<Entry>} entries
+   * @returns {ReadonlyArray<Answer>}
+   */
+  const transact = (begin, entries) => {
+    begin.run()
+    try {
+      /** @type {Array<Answer>} */
+      const answers = entries.map(({ id, name, request }) => [
+        id,
+        null,
+        /** @type {(request: unknown) => unknown} */ (handlers[name])(request)
+      ])
+      commit.run()
+      if (begin === beginWrite) transactions++
+      return answers
+    } catch (error) {
+      rollback()
+      throw error
+    }
+  }
+
+  /**
+   * Answers what is done or has failed, and returns the entries that another process's lock keeps waiting.
+   *
+   * @param {import("better-sqlite3").Statement} begin
+   * @param {ReadonlyArray<Entry>} entries
+   * @returns {ReadonlyArray<Entry>}
+   */
+  const attempt = (begin, entries) => {
+    if (entries.length === 0) return entries
+    try {
+      answer(transact(begin, entries))
+      return []
+    } catch (error) {
+      if (isBusy(error)) {
+        const now = performance.now()
+        const failure = {
+          reason: /** @type {const} */ ("busy"),
+          detail: `another process held the lock for ${busyTimeout} ms`
+        }
+        answer(entries.filter(({ deadline }) => deadline <= now).map(({ id }) => [id, failure, null]))
+        return entries.filter(({ deadline }) => deadline > now)
+      }
+      const [only] = entries
+      if (only !== undefined && entries.length === 1) {
+        answer([[only.id, describe(error), null]])
+        return []
+      }
+      // one of them is at fault: each by itself, so that it fails alone
+      return entries.flatMap((entry) => attempt(begin, [entry]))
+    }
+  }
+
+  /** @param {Message} message */
+  const accept = (message) => {
+    if (message._tag === "Close") {
+      closing = true
+      return
+    }
+    const deadline = performance.now() + busyTimeout
+    for (const [id, name, request] of message.requests) queue.push({ id, name, request, deadline })
+  }
+
+  const drain = () => {
+    for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
+      accept(next.message)
+    }
+  }
+
+  port.on("message", (message) => {
+    accept(message)
+    drain()
+    while (queue.length > 0) {
+      const entries = queue
+      queue = []
+      const waiting = attempt(beginRead, entries.filter(({ name }) => reads.has(name)))
+      queue = [...waiting, ...attempt(beginWrite, entries.filter(({ name }) => !reads.has(name)))]
+      drain()
+    }
+    if (!closing) return
+    db.close()
+    port.close()
+  })
+  send({ _tag: "Opened", ...info })
+}
+
+if (parentPort !== null) {
+  /** @type {Start} */
+  const start = workerData
+  try {
+    serve(parentPort, open(start), start)
+  } catch (error) {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+    parentPort.postMessage(/** @type {Reply} */ ({ _tag: "Failed", failure: describe(error) }))
+  }
+}

@@ -1,0 +1,134 @@
+// @ts-check
+/** Opens the database: its directory, its pragmas, and the schema of our own tables. */
+import Database from "better-sqlite3"
+import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs"
+import { dirname, resolve } from "node:path"
+import { isBusy } from "./failure.js"
+
+/**
+ * The schema as a list of migrations: entry n takes version n to version n + 1, and `firebreak_meta` has the version.
+ * A migration that was published is never edited.
+ *
+ * `token` counts claims over the whole store, so that a record which was released and claimed anew never meets an old
+ * token again. A step's row depends on its run's rows alone; `position` is the order of arrival, in which the hashes
+ * are chained, for concurrent branches need not end in the order of `seq`.
+ */
+const migrations = [
+  `CREATE TABLE firebreak_action (
+     operation TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL,
+     state TEXT NOT NULL CHECK (state IN ('started', 'in-doubt', 'completed')), exit TEXT,
+     started_at INTEGER NOT NULL, completed_at INTEGER, expires_at INTEGER,
+     token INTEGER NOT NULL, owner TEXT, lease_clock TEXT, lease_until INTEGER,
+     hash TEXT NOT NULL,
+     PRIMARY KEY (operation, key)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX firebreak_action_expiry ON firebreak_action (expires_at) WHERE expires_at IS NOT NULL;
+
+   CREATE TABLE firebreak_run (
+     run_id TEXT NOT NULL PRIMARY KEY, workflow TEXT NOT NULL, key TEXT NOT NULL, payload TEXT NOT NULL,
+     status TEXT NOT NULL CHECK (status IN ('running', 'succeeded', 'failed')), exit TEXT,
+     recoveries INTEGER NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, completed_at INTEGER,
+     token INTEGER NOT NULL, owner TEXT, lease_clock TEXT, lease_until INTEGER,
+     hash TEXT NOT NULL, exit_hash TEXT
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX firebreak_run_created ON firebreak_run (created_at);
+
+   CREATE TABLE firebreak_step (
+     run_id TEXT NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, exit TEXT NOT NULL,
+     started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL, saved_at INTEGER NOT NULL,
+     position INTEGER NOT NULL, hash TEXT NOT NULL,
+     PRIMARY KEY (run_id, seq)
+   ) STRICT, WITHOUT ROWID;`
+]
+
+/** How long SQLite itself waits for a lock before the caller may look at its queue again, in milliseconds. */
+const slice = 100
+
+/**
+ * Makes the directory. New entries are flushed, for a power cut would else lose the whole file with them.
+ *
+ * @param {string} filename
+ */
+const makeDirectory = (filename) => {
+  const directory = dirname(resolve(filename))
+  const first = mkdirSync(directory, { recursive: true })
+  if (first === undefined || process.platform === "win32") return
+  for (let path = directory; path.length >= dirname(first).length; path = dirname(path)) {
+    const descriptor = openSync(path, "r")
+    try {
+      fsyncSync(descriptor)
+    } finally {
+      closeSync(descriptor)
+    }
+    if (path === dirname(path)) break
+  }
+}
+
+/** @param {Database.Database} db */
+const version = (db) => {
+  const known = db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'firebreak_meta'").get()
+  if (known === undefined) return 0
+  return Number(db.prepare("SELECT value FROM firebreak_meta WHERE name = 'schema'").pluck().get())
+}
+
+/** @param {Database.Database} db */
+const migrate = (db) => {
+  const found = version(db)
+  if (found > migrations.length) {
+    throw new Error(
+      `its tables have schema version ${found}, this release of @firebreak/sql knows versions up to ${migrations.length}: use a newer release`
+    )
+  }
+  // only then is the write lock needed
+  if (found === migrations.length) return found
+  return db.transaction(() => {
+    const from = version(db)
+    if (from === 0) {
+      db.exec(`CREATE TABLE firebreak_meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+        INSERT INTO firebreak_meta VALUES ('schema', 0), ('token', 0);`)
+    }
+    for (const migration of migrations.slice(from)) db.exec(migration)
+    db.prepare("UPDATE firebreak_meta SET value = ? WHERE name = 'schema'").run(migrations.length)
+    return migrations.length
+  }).immediate()
+}
+
+/** @typedef {{ db: Database.Database, journalMode: string, synchronous: number, schema: number }} Opened */
+
+/**
+ * @param {Database.Database} db
+ * @returns {Opened}
+ */
+const configure = (db) => {
+  const journalMode = String(db.pragma("journal_mode = WAL", { simple: true }))
+  if (journalMode !== "wal") throw new Error(`the file system allows no write-ahead log (journal mode ${journalMode})`)
+  // WAL alone means NORMAL, which loses acknowledged commits in a power cut
+  db.pragma("synchronous = FULL")
+  // macOS: a plain fsync does not reach the medium
+  db.pragma("fullfsync = ON")
+  const schema = migrate(db)
+  return { db, journalMode, synchronous: Number(db.pragma("synchronous", { simple: true })), schema }
+}
+
+/**
+ * Opens the file, waiting up to `busyTimeout` milliseconds for another process's lock.
+ *
+ * @param {{ readonly filename: string, readonly busyTimeout: number }} options
+ * @returns {Opened}
+ */
+export const open = ({ busyTimeout, filename }) => {
+  makeDirectory(filename)
+  const deadline = performance.now() + busyTimeout
+  const pause = new Int32Array(new SharedArrayBuffer(4))
+  for (;;) {
+    const db = new Database(filename, { timeout: Math.min(slice, busyTimeout) })
+    try {
+      return configure(db)
+    } catch (error) {
+      db.close()
+      if (!isBusy(error) || performance.now() >= deadline) throw error
+      // the change to WAL mode reports busy without waiting
+      Atomics.wait(pause, 0, 0, 5)
+    }
+  }
+}
