@@ -193,7 +193,7 @@ const LogsSearch = Schema.Struct({
       query: Schema.optionalWith(Schema.String, { default: () => "*" }),
       from: Schema.optionalWith(Instant, { default: () => "now-15m" }),
       to: Schema.optionalWith(Instant, { default: () => "now" }),
-      indexes: Schema.optional(Schema.Array(Schema.String))
+      indexes: Vendor.maybe(Schema.Array(Schema.String))
     }),
     { default: () => ({ query: "*", from: "now-15m", to: "now" }) }
   ),
@@ -201,7 +201,7 @@ const LogsSearch = Schema.Struct({
   page: Schema.optionalWith(
     Schema.Struct({
       limit: Schema.optionalWith(Schema.Int.pipe(Schema.between(1, 1_000)), { default: () => 10 }),
-      cursor: Schema.optional(Schema.String)
+      cursor: Vendor.maybe(Schema.String)
     }),
     { default: () => ({ limit: 10 }) }
   )
@@ -349,13 +349,13 @@ const searchMonitors: Vendor.Handler = (fleet, call, now) => {
 const Event = Schema.Struct({
   title: Schema.String.pipe(Schema.minLength(1)),
   text: Schema.String.pipe(Schema.minLength(1), Schema.maxLength(4_000)),
-  aggregation_key: Schema.optional(Schema.String.pipe(Schema.maxLength(100))),
-  alert_type: Schema.optional(
+  aggregation_key: Vendor.maybe(Schema.String.pipe(Schema.maxLength(100))),
+  alert_type: Vendor.maybe(
     Schema.Literal("error", "warning", "info", "success", "user_update", "recommendation", "snapshot")
   ),
-  date_happened: Schema.optional(Schema.Int),
-  priority: Schema.optional(Schema.Literal("normal", "low")),
-  tags: Schema.optional(Schema.Array(Schema.String))
+  date_happened: Vendor.maybe(Schema.Int),
+  priority: Vendor.maybe(Schema.Literal("normal", "low")),
+  tags: Vendor.maybe(Schema.Array(Schema.String))
 })
 
 const postEvent: Vendor.Handler = (fleet, call, now) => {

@@ -85,9 +85,9 @@ const describeServices: Vendor.Handler = (fleet, call, now) => {
 const UpdateService = Schema.Struct({
   cluster: ClusterName,
   service: Schema.String,
-  desiredCount: Schema.optional(Schema.Int.pipe(Schema.between(0, 100))),
+  desiredCount: Vendor.maybe(Schema.Int.pipe(Schema.between(0, 100))),
   forceNewDeployment: Schema.optionalWith(Schema.Boolean, { default: () => false }),
-  clientToken: Schema.optional(Schema.String)
+  clientToken: Vendor.maybe(Schema.String)
 })
 
 const updateService: Vendor.Handler = (fleet, call, now) => {

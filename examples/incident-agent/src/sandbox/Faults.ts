@@ -14,7 +14,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { VendorName } from "./Vendor.js"
+import { maybe, VendorName } from "./Vendor.js"
 
 /**
  * A fault as `PUT /_sandbox/faults` takes it. It strikes calls of `vendor` (of one `operation`, if given) with
@@ -25,15 +25,15 @@ import { VendorName } from "./Vendor.js"
  */
 export const Fault = Schema.Struct({
   vendor: VendorName,
-  operation: Schema.optional(Schema.String),
+  operation: maybe(Schema.String),
   kind: Schema.Literal("status", "latency", "hang", "reset"),
-  status: Schema.optional(Schema.Int.pipe(Schema.between(400, 599))),
-  ms: Schema.optional(Schema.Number.pipe(Schema.between(0, 600_000))),
-  retryAfter: Schema.optional(Schema.Number.pipe(Schema.between(0, 86_400))),
-  rate: Schema.optional(Schema.Number.pipe(Schema.between(0, 1))),
-  count: Schema.optional(Schema.Int.pipe(Schema.positive())),
-  after: Schema.optional(Schema.Boolean)
-})
+  status: maybe(Schema.Int.pipe(Schema.between(400, 599))),
+  ms: maybe(Schema.Number.pipe(Schema.between(0, 600_000))),
+  retryAfter: maybe(Schema.Number.pipe(Schema.between(0, 86_400))),
+  rate: maybe(Schema.Number.pipe(Schema.between(0, 1))),
+  count: maybe(Schema.Int.pipe(Schema.positive())),
+  after: maybe(Schema.Boolean)
+}).annotations({ identifier: "Fault" })
 
 /**
  * @since 0.1.0
@@ -65,7 +65,7 @@ export const faults = (
       return wrong("retryAfter", `has no meaning for ${fault.kind}`)
     }
     return undefined
-  })))
+  }, { identifier: "Fault" })))
 
 /**
  * The first fault that strikes this call, and the faults that remain: a fault is dropped once its `count` is used up.

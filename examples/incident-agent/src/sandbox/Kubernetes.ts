@@ -100,28 +100,28 @@ const getScale: Handler = (fleet, workload, _call, now) =>
 const Replicas = Schema.Int.pipe(Schema.between(0, 100))
 const Annotations = Schema.Record({ key: Schema.String, value: Schema.String })
 const Identity = {
-  apiVersion: Schema.optional(Schema.String),
-  kind: Schema.optional(Schema.String),
-  metadata: Schema.optional(Schema.Struct({
-    name: Schema.optional(Schema.String),
-    namespace: Schema.optional(Schema.String),
-    resourceVersion: Schema.optional(Schema.String)
+  apiVersion: Vendor.maybe(Schema.String),
+  kind: Vendor.maybe(Schema.String),
+  metadata: Vendor.maybe(Schema.Struct({
+    name: Vendor.maybe(Schema.String),
+    namespace: Vendor.maybe(Schema.String),
+    resourceVersion: Vendor.maybe(Schema.String)
   }))
 }
 
 const DeploymentPatch = Schema.Struct({
   ...Identity,
-  spec: Schema.optional(Schema.Struct({
-    replicas: Schema.optional(Replicas),
-    template: Schema.optional(Schema.Struct({
-      metadata: Schema.optional(Schema.Struct({ annotations: Schema.optional(Annotations) }))
+  spec: Vendor.maybe(Schema.Struct({
+    replicas: Vendor.maybe(Replicas),
+    template: Vendor.maybe(Schema.Struct({
+      metadata: Vendor.maybe(Schema.Struct({ annotations: Vendor.maybe(Annotations) }))
     }))
   }))
 })
 
 const ScalePatch = Schema.Struct({
   ...Identity,
-  spec: Schema.optional(Schema.Struct({ replicas: Schema.optional(Replicas) }))
+  spec: Vendor.maybe(Schema.Struct({ replicas: Vendor.maybe(Replicas) }))
 })
 
 const patchDeployment: Handler = (fleet, workload, call, now) =>

@@ -33,30 +33,20 @@ const Payload = Schema.Struct({
   summary: Schema.String.pipe(Schema.minLength(1), Schema.maxLength(1_024)),
   source: Schema.String.pipe(Schema.minLength(1)),
   severity: Schema.Literal("critical", "error", "warning", "info"),
-  timestamp: Schema.optional(Schema.String),
-  component: Schema.optional(Schema.String),
-  group: Schema.optional(Schema.String),
-  class: Schema.optional(Schema.String),
-  custom_details: Schema.optional(Schema.Unknown)
+  timestamp: Vendor.maybe(Schema.String),
+  component: Vendor.maybe(Schema.String),
+  group: Vendor.maybe(Schema.String),
+  class: Vendor.maybe(Schema.String),
+  custom_details: Vendor.maybe(Schema.Unknown)
 })
 
-// integration keys have 32 characters, and PagerDuty says so when one has not
-const RoutingKey = Schema.String.pipe(Schema.length(32))
-const DedupKey = Schema.String.pipe(Schema.minLength(1), Schema.maxLength(255))
-
-const Event = Schema.Union(
-  Schema.Struct({
-    routing_key: RoutingKey,
-    event_action: Schema.Literal("trigger"),
-    dedup_key: Schema.optional(DedupKey),
-    payload: Payload
-  }),
-  Schema.Struct({
-    routing_key: RoutingKey,
-    event_action: Schema.Literal("acknowledge", "resolve"),
-    dedup_key: DedupKey
-  })
-)
+const Event = Schema.Struct({
+  // integration keys have 32 characters, and PagerDuty says so when one has not
+  routing_key: Schema.String.pipe(Schema.length(32)),
+  event_action: Schema.Literal("trigger", "acknowledge", "resolve"),
+  dedup_key: Vendor.maybe(Schema.String.pipe(Schema.minLength(1), Schema.maxLength(255))),
+  payload: Vendor.maybe(Payload)
+})
 
 const enqueue: Vendor.Handler = (fleet, call, now) => {
   if (call.body.length > 512 * 1_024) {
@@ -64,21 +54,27 @@ const enqueue: Vendor.Handler = (fleet, call, now) => {
   }
   const decoded = Vendor.decodeJson(Event, call.body)
   if (Either.isLeft(decoded)) {
-    const errors = decoded.left.map(({ message, path }) => path === "" ? message : `'${path}' is invalid: ${message}`)
-    return Vendor.answered(
+    return invalid(
       fleet,
-      Vendor.json(400, { status: "invalid event", message: "Event object is invalid", errors })
+      decoded.left.map(({ message, path }) => path === "" ? message : `'${path}' is invalid: ${message}`)
     )
   }
-  const event = decoded.right
-  const dedupKey = event.dedup_key ?? `sandbox-${fleet.pages.length + 1}-${now.toString(36)}`
-  const about = { target: event.event_action === "trigger" ? event.payload.source : dedupKey, key: event.dedup_key }
-  const reply = Vendor.json(202, { status: "success", message: "Event processed", dedup_key: dedupKey })
-  if (event.event_action === "trigger") {
-    const { severity, source, summary } = event.payload
+  const { dedup_key: key, event_action: action, payload } = decoded.right
+  if (action === "trigger") {
+    if (payload === undefined) return invalid(fleet, ["'payload' is missing or blank"])
+    const { severity, source, summary } = payload
+    const dedupKey = key ?? `sandbox-${fleet.pages.length + 1}-${now.toString(36)}`
     const after = Fleet.step(fleet, { _tag: "Page", page: { dedupKey, severity, source, summary } }, now)
-    return Vendor.changed(fleet, after, reply, about)
+    return Vendor.changed(fleet, after, accepted(dedupKey), { target: source, key })
   }
-  const status = event.event_action === "resolve" ? "resolved" : "acknowledged"
-  return Vendor.answered(Fleet.step(fleet, { _tag: "SettlePage", dedupKey, status }, now), reply, about)
+  if (key === undefined) return invalid(fleet, ["'dedup_key' is missing or blank"])
+  const status = action === "resolve" ? "resolved" : "acknowledged"
+  const after = Fleet.step(fleet, { _tag: "SettlePage", dedupKey: key, status }, now)
+  return Vendor.answered(after, accepted(key), { target: key, key })
 }
+
+const accepted = (dedupKey: string): Vendor.Reply =>
+  Vendor.json(202, { status: "success", message: "Event processed", dedup_key: dedupKey })
+
+const invalid = (fleet: Fleet.Fleet, errors: ReadonlyArray<string>): Vendor.Outcome =>
+  Vendor.answered(fleet, Vendor.json(400, { status: "invalid event", message: "Event object is invalid", errors }))

@@ -20,9 +20,9 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { createServer } from "node:http"
 import { datadog } from "./Datadog.js"
 import { ecs } from "./Ecs.js"
@@ -233,18 +233,27 @@ const putFaults = Effect.fnUntraced(function*(world: World) {
 
 // calls
 
-/** The body, or `undefined` if it is too large. A client that leaves halfway gets no answer and no ledger line. */
+/**
+ * The body, or `undefined` if it is too large: the rest is read and dropped, so that the client can hear the refusal.
+ * A client that leaves halfway gets no ledger line.
+ */
 const readBody: Effect.Effect<string | undefined, never, HttpServerRequest.HttpServerRequest> = Effect.flatMap(
   HttpServerRequest.HttpServerRequest,
-  (request) =>
-    Number(request.headers["content-length"] ?? 0) > maxBodySize
-      ? Effect.succeed(undefined)
-      : Effect.catchAll(
-        request.text,
-        ({ cause }) =>
-          cause instanceof Error && cause.message === "maxBytes exceeded" ? Effect.succeed(undefined) : Effect.interrupt
-      )
-).pipe(HttpServerRequest.withMaxBodySize(Option.some(maxBodySize)))
+  (request) => {
+    const chunks: Array<Uint8Array> = []
+    let size = 0
+    return request.stream.pipe(
+      Stream.runForEach((chunk) =>
+        Effect.sync(() => {
+          size += chunk.byteLength
+          if (size <= maxBodySize) chunks.push(chunk)
+        })
+      ),
+      Effect.map(() => size <= maxBodySize ? Buffer.concat(chunks).toString() : undefined),
+      Effect.catchAll(() => Effect.interrupt)
+    )
+  }
+)
 
 const serve = (world: World, vendor: Vendor.Vendor, route: Vendor.Route) =>
   Effect.gen(function*() {

@@ -164,6 +164,14 @@ export const retryAfterHeader = (seconds: number | undefined): Record<string, st
   seconds === undefined ? {} : { "retry-after": String(seconds) }
 
 /**
+ * A field that may be missing, but not `undefined` or `null`: JSON has no such value.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const maybe = <A, I, R>(schema: Schema.Schema<A, I, R>) => Schema.optionalWith(schema, { exact: true })
+
+/**
  * Why an input was refused: `path` names the field, as in `payload.summary`; empty for the whole.
  *
  * @since 0.1.0
@@ -192,10 +200,7 @@ export const decodeJson = <A, I>(
   return Either.flatMap(parsed, (value) =>
     Either.mapLeft(
       Schema.decodeUnknownEither(schema, { ...options, errors: "all" })(value),
-      (error): readonly [Problem, ...Array<Problem>] => {
-        const [first, ...rest] = ParseResult.ArrayFormatter.formatErrorSync(error).map(toProblem)
-        return [first ?? { path: "", message: error.message }, ...rest]
-      }
+      (error) => merge(ParseResult.ArrayFormatter.formatErrorSync(error).map(toProblem), error.message)
     ))
 }
 
@@ -208,3 +213,17 @@ const toProblem = (issue: ParseResult.ArrayFormatterIssue): Problem => ({
     .join(""),
   message: issue.message
 })
+
+// a union reports each of its members; one problem a field is easier to read
+const merge = (problems: ReadonlyArray<Problem>, fallback: string): readonly [Problem, ...Array<Problem>] => {
+  const expectation = /^Expected (.*), actual (.*)$/s
+  const byPath = new Map<string, Problem>()
+  for (const { message, path } of problems) {
+    const known = byPath.get(path)?.message.match(expectation)
+    const next = message.match(expectation)
+    if (known && next) byPath.set(path, { path, message: `Expected ${known[1]} or ${next[1]}, actual ${next[2]}` })
+    else if (!byPath.has(path)) byPath.set(path, { path, message })
+  }
+  const [first, ...rest] = byPath.values()
+  return [first ?? { path: "", message: fallback }, ...rest]
+}
