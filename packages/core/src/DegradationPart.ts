@@ -160,7 +160,7 @@ export const describe = (part: Part<unknown, unknown>): string => {
     case "Alternate":
       return `from ${part.source}`
     case "Cached":
-      return `${Duration.format(Duration.millis(Math.floor(Duration.toSeconds(part.age)) * 1000))} old`
+      return `${Duration.lessThan(part.age, "1 second") ? "less than 1s" : wholeSeconds(part.age)} old`
     case "Constant":
       return "a default"
     case "Missing":
@@ -179,3 +179,6 @@ const qualities = {
   Constant: "constant",
   Missing: "absent"
 } as const
+
+const wholeSeconds = (age: Duration.Duration): string =>
+  Duration.format(Duration.seconds(Math.floor(Duration.toSeconds(age))))

@@ -443,11 +443,13 @@ describe("what is told", () => {
       metrics: fresh(1),
       traces: alternate(1, "tempo"),
       logs: cached("", 0, Duration.millis(725_400)),
+      pods: cached(3, 0, Duration.millis(80)),
       quota: constant(10),
       alerts: missing("down")
     }
     expect(Degradation.banner({ level: "moderate", parts, outages: [] })).toEqual(Option.some(
-      "Limited functionality: traces from tempo, logs 12m 5s old, quota a default, alerts unavailable. Try again later."
+      "Limited functionality: traces from tempo, logs 12m 5s old, pods less than 1s old, quota a default, " +
+        "alerts unavailable. Try again later."
     ))
     expect(Degradation.banner({ level: "full", parts: { metrics: fresh(1) }, outages: [] })).toEqual(Option.none())
   })
