@@ -1,0 +1,407 @@
+/**
+ * Actions that run once per key, however often they are called, and whoever dies in between.
+ *
+ * A call claims its key in the `IdempotencyStore` before it runs, so a second call gets the first one's outcome:
+ * success or recorded failure. Within a process all callers of a key share one run on a fiber of its own, which lives in
+ * the store's scope: a caller that leaves, the first included, disturbs neither the run nor the others. Across processes
+ * the claim is a lease with a fencing token.
+ *
+ * Between an effect and its record there is a gap that nobody can close: a process that dies there leaves the key in
+ * doubt, and so do an error classified `unknown`, a defect and an interruption. `onUnknown` says what happens then; by
+ * default nothing is run again. The decisions are in `IdempotencyState`.
+ *
+ * @since 0.1.0
+ */
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type { CodecError, InProgress, KeyReused, OutcomeUnknown } from "./IdempotencyError.js"
+import type { Classification } from "./IdempotencyState.js"
+import { type Id, IdempotencyStore, type Record } from "./IdempotencyStore.js"
+import * as Action_ from "./internal/action.js"
+import { codec, encoder, type OutcomeCodec, toJson } from "./internal/actionCodec.js"
+import { canonicalJson } from "./internal/canonicalJson.js"
+import { sha256 } from "./internal/hash.js"
+import * as Check from "./internal/options.js"
+import type { Rejection } from "./Rejection.js"
+import type { StoreError } from "./StoreError.js"
+
+export {
+  /**
+   * Reads, acts only if the state is not the desired one, and reads again.
+   *
+   * @since 0.1.0
+   * @category without a key
+   */
+  ensure,
+  /**
+   * Writes a value if it is not the target yet.
+   *
+   * @since 0.1.0
+   * @category without a key
+   */
+  setTo
+} from "./DesiredState.js"
+
+export {
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  CodecError,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  InProgress,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  KeyReused,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  OutcomeUnknown
+} from "./IdempotencyError.js"
+
+export {
+  /**
+   * A store in memory.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
+  layerMemory
+} from "./IdempotencyStore.js"
+
+/**
+ * What every action and one-off may set.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Settings<E, InFlight extends "wait" | "fail" = "wait" | "fail"> {
+  /**
+   * What an error says about the effect. Default `failed`. A `Rejection` (breaker open, bulkhead full) counts as
+   * `not-started` without being asked about; it is neither recorded nor needs it a schema.
+   */
+  readonly classify?: ((error: E) => Classification) | undefined
+  /** How long a claim is held without being renewed, which happens at a third of it. Default 30 seconds. */
+  readonly lease?: Duration.DurationInput | undefined
+  /** How long an outcome is kept and replayed, from completion. Default 24 hours. */
+  readonly retention?: Duration.DurationInput | undefined
+  /** For a call that finds the action running: `wait` for its outcome, or `fail` with `InProgress`. Default `wait`. */
+  readonly inFlight?: InFlight | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<
+  Payload extends Schema.Schema.Any,
+  Success extends Schema.Schema.Any,
+  Error extends Schema.Schema.All,
+  ProbeE,
+  ProbeR,
+  InFlight extends "wait" | "fail"
+> extends Settings<Schema.Schema.Type<Error>, InFlight> {
+  readonly payload: Payload
+  /** The key within this operation, from the payload and its encoded form: the same key means the same action. */
+  readonly key: (payload: Schema.Schema.Type<Payload>, encoded: Schema.Schema.Encoded<Payload>) => string
+  /** Default: `Schema.Void`. */
+  readonly success?: Success | undefined
+  /** Default: `Schema.Never`. */
+  readonly error?: Error | undefined
+  /**
+   * What to do about an action in doubt: `retry` it with the same key downstream, `probe` whether it happened and run it
+   * only if not, or `escalate`: fail with `OutcomeUnknown` until the key is reset. Default `escalate`.
+   */
+  readonly onUnknown?:
+    | "retry"
+    | "escalate"
+    | {
+      readonly probe: (
+        payload: Schema.Schema.Type<Payload>
+      ) => Effect.Effect<Option.Option<Schema.Schema.Type<Success>>, ProbeE, ProbeR>
+    }
+    | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = {
+  onUnknown: "escalate",
+  lease: "30 seconds",
+  retention: "24 hours",
+  inFlight: "wait"
+} as const
+
+/**
+ * What an action can fail with beside its own errors; `InProgress` only where `inFlight` is `fail`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Failure<InFlight extends "wait" | "fail" = "wait"> =
+  | KeyReused
+  | OutcomeUnknown
+  | CodecError
+  | StoreError
+  | ("fail" extends InFlight ? InProgress : never)
+
+/**
+ * A function that runs once per key.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Action<Payload, A, E, R> {
+  (payload: Payload): Effect.Effect<A, E, R | IdempotencyStore>
+  readonly operation: string
+}
+
+/**
+ * Defines an action. Two actions of one operation name share their keys.
+ *
+ * @example
+ * import * as Idempotency from "@firebreak/core/Idempotency"
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ *
+ * const RestartPods = Idempotency.make("restart_pods", {
+ *   payload: Schema.Struct({ incident: Schema.String, service: Schema.String }),
+ *   key: ({ incident, service }) => `${incident}/${service}`,
+ *   success: Schema.Number,
+ *   onUnknown: "retry"
+ * }, ({ service }) => Effect.succeed(service.length))
+ *
+ * const program = RestartPods({ incident: "INC-1", service: "payment-api" }).pipe(
+ *   Effect.provide(Idempotency.layerMemory)
+ * )
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <
+  Payload extends Schema.Schema.Any,
+  E extends Schema.Schema.Type<Error> | Rejection,
+  R,
+  Success extends Schema.Schema.Any = typeof Schema.Void,
+  Error extends Schema.Schema.All = typeof Schema.Never,
+  ProbeE = never,
+  ProbeR = never,
+  InFlight extends "wait" | "fail" = "wait"
+>(
+  operation: string,
+  options: Options<Payload, Success, Error, ProbeE, ProbeR, InFlight>,
+  body: (payload: Schema.Schema.Type<Payload>) => Effect.Effect<Schema.Schema.Type<Success>, E, R>
+): Action<
+  Schema.Schema.Type<Payload>,
+  Schema.Schema.Type<Success>,
+  Schema.Schema.Type<Error> | E | ProbeE | Failure<InFlight>,
+  R | ProbeR | Schema.Schema.Context<Payload> | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
+> => {
+  const settings = resolve("Idempotency.make", operation, options)
+  const outcome = codec(
+    operation,
+    Schema.asSchema(options.success ?? Schema.Void),
+    Schema.asSchema(options.error ?? Schema.Never)
+  )
+  const encode = encoder(operation, "payload", Schema.asSchema(options.payload))
+  const onUnknown = options.onUnknown ?? defaults.onUnknown
+  const call = (payload: Schema.Schema.Type<Payload>) =>
+    Effect.flatMap(encode(payload), ({ encoded, json }) =>
+      start(settings, outcome, {
+        key: options.key(payload, encoded),
+        fingerprint: sha256(json),
+        body: Effect.suspend(() => body(payload)),
+        onUnknown: typeof onUnknown === "string" ? onUnknown : Effect.suspend(() => onUnknown.probe(payload))
+      }))
+  return Object.assign(call, { operation }) as Action<any, any, any, any>
+}
+
+/**
+ * Runs one effect once per key, without a definition. `payload` is any JSON value; the same key with another one is
+ * `KeyReused`.
+ *
+ * @example
+ * import * as Idempotency from "@firebreak/core/Idempotency"
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ *
+ * const program = Idempotency.once(
+ *   { operation: "clear_cache", key: "INC-1", payload: { cluster: "sessions" }, success: Schema.String },
+ *   Effect.succeed("cleared")
+ * )
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const once = <
+  E extends Schema.Schema.Type<Error> | Rejection,
+  R,
+  Success extends Schema.Schema.Any = typeof Schema.Void,
+  Error extends Schema.Schema.All = typeof Schema.Never,
+  ProbeE = never,
+  ProbeR = never,
+  InFlight extends "wait" | "fail" = "wait"
+>(
+  options: Settings<Schema.Schema.Type<Error>, InFlight> & Id & {
+    readonly payload?: unknown
+    readonly success?: Success | undefined
+    readonly error?: Error | undefined
+    readonly onUnknown?:
+      | "retry"
+      | "escalate"
+      | { readonly probe: Effect.Effect<Option.Option<Schema.Schema.Type<Success>>, ProbeE, ProbeR> }
+      | undefined
+  },
+  effect: Effect.Effect<Schema.Schema.Type<Success>, E, R>
+): Effect.Effect<
+  Schema.Schema.Type<Success>,
+  Schema.Schema.Type<Error> | E | ProbeE | Failure<InFlight>,
+  R | ProbeR | Schema.Schema.Context<Success> | Schema.Schema.Context<Error> | IdempotencyStore
+> => {
+  const settings = resolve("Idempotency.once", options.operation, options)
+  const outcome = codec(
+    options.operation,
+    Schema.asSchema(options.success ?? Schema.Void),
+    Schema.asSchema(options.error ?? Schema.Never)
+  )
+  const onUnknown = options.onUnknown ?? defaults.onUnknown
+  return Effect.flatMap(toJson(options.operation, "payload", options.payload), (json) =>
+    start(settings, outcome, {
+      key: options.key,
+      fingerprint: sha256(json),
+      body: effect,
+      onUnknown: typeof onUnknown === "string" ? onUnknown : onUnknown.probe
+    })) as Effect.Effect<any, any, any>
+}
+
+/**
+ * For `key` where the payload itself is the key: the SHA-256 of name and encoded payload, so a second, wanted run of the
+ * same payload needs something in the payload that differs.
+ *
+ * @since 0.1.0
+ * @category keys
+ */
+export const payloadKey = (name: string) => (_payload: unknown, encoded: unknown): string =>
+  sha256(canonicalJson([name, encoded ?? null]))
+
+/**
+ * The key to send downstream while an action or its probe runs: 64 hexadecimal digits from operation and key, the same
+ * on every attempt and after every crash. None outside an action.
+ *
+ * @since 0.1.0
+ * @category keys
+ */
+export const currentKey: Context.Reference<CurrentKey, Option.Option<string>> = Action_.currentKey
+
+/**
+ * @since 0.1.0
+ * @category keys
+ */
+export type CurrentKey = Action_.CurrentKey
+
+/**
+ * What `currentKey` is while the action runs.
+ *
+ * @since 0.1.0
+ * @category keys
+ */
+export const downstreamKey: (id: Id) => string = Action_.downstreamKey
+
+/**
+ * The record of one key.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const get = (id: Id): Effect.Effect<Option.Option<Record>, StoreError, IdempotencyStore> =>
+  Effect.flatMap(IdempotencyStore, (store) => store.get(id))
+
+/**
+ * The records of one operation or of all, in order of their start.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const list = (
+  filter?: { readonly operation?: string | undefined }
+): Effect.Effect<ReadonlyArray<Record>, StoreError, IdempotencyStore> =>
+  Effect.flatMap(IdempotencyStore, (store) => store.list(filter))
+
+/**
+ * Forgets what has ended or is in doubt, so that the next call runs; never what is in progress. Returns how many.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const reset = (
+  filter?: { readonly operation?: string | undefined; readonly key?: string | undefined }
+): Effect.Effect<number, StoreError, IdempotencyStore> =>
+  Effect.flatMap(IdempotencyStore, (store) => store.reset(filter))
+
+/**
+ * Forgets outcomes past their retention, never what is in progress or in doubt. Returns how many.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const prune: Effect.Effect<number, StoreError, IdempotencyStore> = Effect.flatMap(
+  IdempotencyStore,
+  (store) => store.prune
+)
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+interface Resolved {
+  readonly operation: string
+  readonly classify: (error: unknown) => Classification
+  readonly lease: Duration.Duration
+  readonly retention: Duration.Duration
+  readonly inFlight: "wait" | "fail"
+}
+
+const resolve = <E>(module: string, operation: string, settings: Settings<E>): Resolved => ({
+  operation: Check.name(module, "operation", operation),
+  // asked only about errors of the body that are no rejections, and those are E
+  classify: (settings.classify ?? (() => "failed")) as (error: unknown) => Classification,
+  lease: Duration.millis(Check.millis(module, "lease", settings.lease ?? defaults.lease, { min: 10 })),
+  retention: Duration.millis(Check.millis(module, "retention", settings.retention ?? defaults.retention)),
+  inFlight: settings.inFlight ?? defaults.inFlight
+})
+
+const start = <A, E, R, E2, R2, E3, R3>(
+  settings: Resolved,
+  outcome: OutcomeCodec<A, E, R>,
+  request: {
+    readonly key: string
+    readonly fingerprint: string
+    readonly body: Effect.Effect<A, E2, R2>
+    readonly onUnknown: "retry" | "escalate" | Effect.Effect<Option.Option<A>, E3, R3>
+  }
+): Effect.Effect<A, E | E2 | E3 | Action_.Failure, R | R2 | R3 | IdempotencyStore> => {
+  const { body, fingerprint, onUnknown } = request
+  const key = Check.name(`Action "${settings.operation}"`, "key", request.key)
+  const probed = typeof onUnknown !== "string"
+  return Effect.flatMap(IdempotencyStore, (store) =>
+    Action_.call<A, E | E2 | E3, R | R2 | R3>(store, {
+      ...settings,
+      ...outcome,
+      key,
+      fingerprint,
+      body,
+      resolution: probed ? "probe" : onUnknown,
+      probe: probed ? onUnknown : Effect.succeedNone
+    }))
+}
