@@ -1,0 +1,104 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as Backoff from "@firebreak/core/Backoff"
+import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as Policy from "@firebreak/core/Policy"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/TestClock"
+
+class Vendor extends CircuitBreaker.Tag("vendor")<Vendor>() {}
+const VendorLive = Vendor.layer({ trip: CircuitBreaker.consecutive(3), resetAfter: "30 seconds" })
+
+interface Down {
+  readonly status: number
+}
+
+const schedule = Backoff.make({ jitter: "none", maxRetries: 3 })
+const policy = Policy.make({
+  retry: { schedule, while: (error: Down) => error.status >= 500 },
+  breaker: Vendor,
+  attemptTimeout: "2 seconds"
+})
+
+/** A call that fails with the given statuses, one an attempt (0 hangs), then succeeds; and the times of its attempts. */
+const script = (...statuses: ReadonlyArray<number>) => {
+  const attempts: Array<number> = []
+  const call = Effect.flatMap(Clock.currentTimeMillis, (now): Effect.Effect<string, Down> => {
+    const status = statuses[attempts.length]
+    attempts.push(now)
+    return status === undefined ? Effect.succeed("ok") : status === 0 ? Effect.never : Effect.fail({ status })
+  })
+  return { attempts, call }
+}
+
+const settle = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.fork(Effect.either(effect))
+    yield* TestClock.adjust("1 hour")
+    return yield* Fiber.join(fiber)
+  })
+
+describe("Policy", () => {
+  it.effect("retries transient errors by its schedule", () =>
+    Effect.gen(function*() {
+      const { attempts, call } = script(503, 503)
+      expect(yield* settle(policy(call))).toMatchObject({ right: "ok" })
+      expect(attempts).toEqual([0, 1_000, 3_000])
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("does not retry what `while` does not call transient", () =>
+    Effect.gen(function*() {
+      const { attempts, call } = script(404)
+      expect(yield* settle(policy(call))).toMatchObject({ left: { status: 404 } })
+      expect(attempts).toHaveLength(1)
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("cuts an attempt short, counts it against the breaker, and retries it", () =>
+    Effect.gen(function*() {
+      const { attempts, call } = script(0)
+      expect(yield* settle(policy(call))).toMatchObject({ right: "ok" })
+      expect(attempts).toEqual([0, 3_000])
+      expect(yield* (yield* Vendor).stats).toMatchObject({ failures: 1, successes: 1 })
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("gives up at once when the circuit opens, with the last error of the call itself", () =>
+    Effect.gen(function*() {
+      const { attempts, call } = script(500, 501, 502)
+      expect(yield* settle(policy(call))).toMatchObject({ left: { status: 502 } })
+      expect(attempts).toEqual([0, 1_000, 3_000])
+      expect(yield* (yield* Vendor).stats).toMatchObject({ rejected: 1 })
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("is rejected at once, and not started, while the circuit is open", () =>
+    Effect.gen(function*() {
+      yield* (yield* Vendor).forceOpen
+      const { attempts, call } = script()
+      expect(yield* settle(policy(call))).toMatchObject({ left: { _tag: "CircuitOpen" } })
+      expect(attempts).toHaveLength(0)
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("an interrupt ends the call in the middle of a wait", () =>
+    Effect.gen(function*() {
+      const { attempts, call } = script(503)
+      const fiber = yield* Effect.fork(policy(call))
+      yield* TestClock.adjust("500 millis")
+      yield* Fiber.interrupt(fiber)
+      yield* TestClock.adjust("1 hour")
+      expect(attempts).toHaveLength(1)
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("a defect is not retried", () =>
+    Effect.gen(function*() {
+      let attempts = 0
+      const call = Effect.suspend(() => Effect.die(++attempts))
+      const fiber = yield* Effect.fork(Effect.exit(policy(call)))
+      yield* TestClock.adjust("1 hour")
+      expect(yield* Fiber.join(fiber)).toMatchObject({ cause: { _tag: "Die" } })
+      expect(attempts).toBe(1)
+    }).pipe(Effect.provide(VendorLive)))
+
+  it("refuses a timeout that makes no sense", () => {
+    expect(() => Policy.make({ attemptTimeout: 0 })).toThrow(/attemptTimeout.*got 0/)
+  })
+})
