@@ -83,7 +83,7 @@ export interface AllOptions<Names extends string, FreshOnly extends boolean> ext
  * @since 0.1.0
  * @category options
  */
-export const defaults = { tolerate: "moderate", weight: 1, freshOnly: false, catchDefects: false } as const
+export const defaults = { tolerate: "moderate", weight: 1, freshOnly: false } as const
 
 /**
  * Begins a chain with its primary source. Components that can fail apart need names that differ: the cache and the
@@ -99,9 +99,8 @@ export const defaults = { tolerate: "moderate", weight: 1, freshOnly: false, cat
  *   Degradation.orConstant(0)
  * )
  *
- * const report = Effect.runSync(Degradation.all({ errorRate }))
- * assert.strictEqual(report.level, "slight")
- * assert.strictEqual(report.parts.errorRate.value, 0.05)
+ * // level "slight": there is a value, live, but not from the primary
+ * const program = Effect.map(Degradation.all({ errorRate }), ({ level, parts }) => [level, parts.errorRate.value])
  *
  * @since 0.1.0
  * @category constructors

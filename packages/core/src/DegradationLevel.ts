@@ -63,10 +63,8 @@ export interface Weighted {
  * @example
  * import * as DegradationLevel from "@firebreak/core/DegradationLevel"
  *
- * assert.strictEqual(
- *   DegradationLevel.of([{ quality: "fresh", weight: 3 }, { quality: "cached" }, { quality: "absent" }]),
- *   "moderate"
- * )
+ * const level = DegradationLevel.of([{ quality: "fresh", weight: 3 }, { quality: "cached" }, { quality: "absent" }])
+ * // "moderate": S is 4/5, F is 3/5
  *
  * @since 0.1.0
  * @category rules

@@ -17,6 +17,7 @@ import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
+import { readFileSync } from "node:fs"
 
 class Down extends Data.TaggedError("Down")<{ readonly vendor: string }> {
   override get message(): string {
@@ -402,6 +403,14 @@ describe("DegradedBeyond", () => {
       expect(error.failed.map(({ since }) => since)).toEqual([0, 300_000])
     }).pipe(Effect.provide(Degradation.layerMemory)))
 
+  it.effect("without a tracker of spells begins with this failure", () =>
+    Effect.gen(function*() {
+      const all = Degradation.all({ metrics: metrics(down("datadog")) })
+      yield* Effect.flip(all)
+      yield* TestClock.adjust("5 minutes")
+      expect((yield* Effect.flip(all)).since).toBe(300_000)
+    }))
+
   it.effect("can be stored and sent", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Degradation.all({ metrics: metrics(down("datadog")) }))
@@ -452,6 +461,24 @@ describe("what is told", () => {
         "alerts unavailable. Try again later."
     ))
     expect(Degradation.banner({ level: "full", parts: { metrics: fresh(1) }, outages: [] })).toEqual(Option.none())
+  })
+
+  it("has the defaults that its page says", () => {
+    const page = readFileSync(new URL("../../../docs/degradation.md", import.meta.url), "utf8")
+    const { freshOnly, tolerate, weight } = Degradation.defaults
+    const { capacity, maxAge, timeout } = DegradationCache.defaults
+    for (
+      const row of [
+        `| \`all\`: \`tolerate\` | \`"${tolerate}"\` |`,
+        `| \`all\`: \`weights\` | ${weight} each |`,
+        `| \`all\`, \`run\`: \`freshOnly\` | \`${freshOnly}\` |`,
+        `| \`orCached\`: \`maxAge\` | ${maxAge} |`,
+        `| \`orCached\`: \`timeout\` | ${timeout} |`,
+        `| \`DegradationCache.makeMemory\`: \`capacity\` | ${capacity.toLocaleString("en")} keys a component |`
+      ]
+    ) {
+      expect(page).toContain(row)
+    }
   })
 
   it("gives the value of a part, if it has one", () => {
