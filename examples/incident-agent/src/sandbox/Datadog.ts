@@ -2,18 +2,20 @@
  * Datadog: metrics query v1, logs search v2, monitor search v1, events v1.
  *
  * Understood are metric queries `avg:service.error_rate{service:payment-api}` (avg, sum, min, max; `{*}`; `by {service}`;
- * `.rollup(avg, 60)`; several joined by commas) and searches of `key:value`, `key:(a OR b)`, words and quoted phrases,
- * all of which must hold, `-` before one negates it. A point holds the value at the end of its interval or at the
- * present, so the last point is always fresh.
+ * `.rollup(avg, 60)`; several joined by commas) and the searches of `Search.ts`. A point holds the value at the end of
+ * its interval or at the present, so the last point is always fresh.
  *
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
+import * as Search from "./Search.js"
 import * as Telemetry from "./Telemetry.js"
 import * as Vendor from "./Vendor.js"
 
 /**
+ * Datadog under `/datadog`; wants `DD-API-KEY`, and `DD-APPLICATION-KEY` for all but events.
+ *
  * @since 0.1.0
  * @category vendors
  */
@@ -152,37 +154,6 @@ const aggregate = (aggregator: string, values: ReadonlyArray<number>): number =>
 const wholeNumber = (text: string | null): number | undefined =>
   text !== null && /^\d{1,12}$/.test(text) ? Number(text) : undefined
 
-// search syntax, shared by logs and monitors
-
-type Fields = Readonly<Record<string, string>>
-
-const searchFilter = (query: string): ((fields: Fields, text: string) => boolean) | undefined => {
-  const term = /\s*(-)?(?:([\w@.]+):)?(\(([^()]*)\)|"([^"]*)"|[^\s()":]+)(?=\s|$)/y
-  const tests: Array<(fields: Fields, text: string) => boolean> = []
-  const trimmed = query.trim()
-  while (term.lastIndex < trimmed.length) {
-    const match = term.exec(trimmed)
-    if (match === null) return undefined
-    const [, minus, key, bare = "", group, phrase] = match
-    if (key === undefined && (bare === "*" || bare === "AND")) continue
-    if (key === undefined && bare === "OR") return undefined
-    const wanted = group === undefined
-      ? [phrase ?? bare]
-      : group.split(/\s+OR\s+/).map((word) => word.trim().replace(/^"(.*)"$/, "$1"))
-    const holds = (fields: Fields, text: string) =>
-      wanted.some((word) =>
-        key === undefined
-          ? text.toLowerCase().includes(word.toLowerCase())
-          : wildcard(word).test(fields[key.replace(/^@/, "")] ?? "")
-      )
-    tests.push((fields, text) => holds(fields, text) === (minus === undefined))
-  }
-  return (fields, text) => tests.every((test) => test(fields, text))
-}
-
-const wildcard = (word: string): RegExp =>
-  new RegExp(`^${word.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replace(/\*/g, ".*")}$`, "i")
-
 // logs
 
 const Instant = Schema.Union(Schema.String, Schema.Number)
@@ -219,7 +190,7 @@ const searchLogs: Vendor.Handler = (fleet, call, now) => {
   const { filter, page, sort } = decoded.right
   const target = filter.query
   const refuse = (message: string) => Vendor.answered(fleet, datadog.refuse(400, message), { target })
-  const matches = searchFilter(filter.query)
+  const matches = Search.parse(filter.query)
   const from = instant(filter.from, now)
   const to = instant(filter.to, now)
   if (matches === undefined) return refuse(`input_validation_error(Field 'filter.query': cannot parse ${filter.query})`)
@@ -302,7 +273,7 @@ const searchMonitors: Vendor.Handler = (fleet, call, now) => {
   const page = wholeNumber(call.query.get("page") ?? "0")
   const perPage = wholeNumber(call.query.get("per_page") ?? "30")
   const refuse = (message: string) => Vendor.answered(fleet, datadog.refuse(400, message), { target: query })
-  const matches = searchFilter(query)
+  const matches = Search.parse(query)
   if (matches === undefined) return refuse(`Invalid query: cannot parse ${query}`)
   if (page === undefined) return refuse("Invalid parameter: page")
   if (perPage === undefined || perPage < 1) return refuse("Invalid parameter: per_page")

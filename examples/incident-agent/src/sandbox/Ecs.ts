@@ -11,6 +11,8 @@ import * as Fleet from "./Fleet.js"
 import * as Vendor from "./Vendor.js"
 
 /**
+ * ECS under `/ecs`; calls must be signed (Signature Version 4), by any key.
+ *
  * @since 0.1.0
  * @category vendors
  */

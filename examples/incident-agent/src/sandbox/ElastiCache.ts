@@ -9,6 +9,8 @@ import * as Fleet from "./Fleet.js"
 import * as Vendor from "./Vendor.js"
 
 /**
+ * ElastiCache under `/elasticache`; calls must be signed (Signature Version 4), by any key.
+ *
  * @since 0.1.0
  * @category vendors
  */

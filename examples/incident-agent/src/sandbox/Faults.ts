@@ -36,6 +36,8 @@ export const Fault = Schema.Struct({
 }).annotations({ identifier: "Fault" })
 
 /**
+ * A fault that was accepted.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -12,13 +12,21 @@ import * as Scenario from "./Scenario.js"
 import * as Vendor from "./Vendor.js"
 
 /**
+ * Kubernetes under `/kubernetes`; wants any bearer token.
+ *
  * @since 0.1.0
  * @category vendors
  */
 export const kubernetes: Vendor.Vendor = {
   name: "kubernetes",
-  operations: ["getDeployment", "patchDeployment", "getScale", "patchScale"],
+  operations: ["getDeployment", "patchDeployment", "getScale", "patchScale", "discover"],
   routes: () => [
+    ...Object.entries(discovery).map(([path, document]): Vendor.Route => ({
+      method: "GET",
+      path: path as `/${string}`,
+      operation: "discover",
+      handle: (fleet) => Vendor.answered(fleet, Vendor.json(200, document), { target: path })
+    })),
     { method: "GET", path, operation: "getDeployment", handle: found(getDeployment) },
     { method: "PATCH", path, operation: "patchDeployment", handle: found(patchDeployment) },
     { method: "GET", path: `${path}/scale`, operation: "getScale", handle: found(getScale) },
@@ -94,6 +102,46 @@ const getDeployment: Handler = (fleet, workload, _call, now) =>
 
 const getScale: Handler = (fleet, workload, _call, now) =>
   Vendor.answered(fleet, Vendor.json(200, scale(workload, now)), { target: workload.name })
+
+// what kubectl asks before its first command
+
+const discovery = {
+  "/api": { kind: "APIVersions", versions: ["v1"], serverAddressByClientCIDRs: [] },
+  "/api/v1": { kind: "APIResourceList", groupVersion: "v1", resources: [] },
+  "/apis": {
+    kind: "APIGroupList",
+    apiVersion: "v1",
+    groups: [{
+      name: "apps",
+      versions: [{ groupVersion: "apps/v1", version: "v1" }],
+      preferredVersion: { groupVersion: "apps/v1", version: "v1" }
+    }]
+  },
+  "/apis/apps/v1": {
+    kind: "APIResourceList",
+    apiVersion: "v1",
+    groupVersion: "apps/v1",
+    resources: [
+      {
+        name: "deployments",
+        singularName: "deployment",
+        namespaced: true,
+        kind: "Deployment",
+        shortNames: ["deploy"],
+        verbs: ["get", "patch"]
+      },
+      {
+        name: "deployments/scale",
+        singularName: "",
+        namespaced: true,
+        group: "autoscaling",
+        version: "v1",
+        kind: "Scale",
+        verbs: ["get", "patch"]
+      }
+    ]
+  }
+}
 
 // patches
 

@@ -10,6 +10,8 @@ import * as Fleet from "./Fleet.js"
 import * as Vendor from "./Vendor.js"
 
 /**
+ * PagerDuty under `/pagerduty`; the routing key in the body is any 32 characters.
+ *
  * @since 0.1.0
  * @category vendors
  */

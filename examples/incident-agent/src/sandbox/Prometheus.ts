@@ -11,6 +11,8 @@ import * as Telemetry from "./Telemetry.js"
 import * as Vendor from "./Vendor.js"
 
 /**
+ * Prometheus under `/prometheus`, without authentication.
+ *
  * @since 0.1.0
  * @category vendors
  */

@@ -34,9 +34,12 @@ import * as Ledger from "./Ledger.js"
 import { loki } from "./Loki.js"
 import { pagerduty } from "./PagerDuty.js"
 import { prometheus } from "./Prometheus.js"
+import * as Telemetry from "./Telemetry.js"
 import * as Vendor from "./Vendor.js"
 
 /**
+ * How to run a sandbox; all have defaults.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -50,6 +53,8 @@ export interface Options {
 }
 
 /**
+ * The options' defaults: any free port, seed 1, no ledger file.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -95,6 +100,8 @@ export interface Service {
 }
 
 /**
+ * The sandbox that a test runs against.
+ *
  * @since 0.1.0
  * @category services
  */
@@ -184,7 +191,13 @@ const router = (world: World) => {
   )
   return ofVendors.pipe(
     HttpRouter.get("/_sandbox/ledger", Effect.map(world.ledger.lines, (lines) => respond(Vendor.json(200, lines)))),
-    HttpRouter.get("/_sandbox/fleet", Effect.sync(() => respond(Vendor.json(200, world.fleet)))),
+    HttpRouter.get(
+      "/_sandbox/fleet",
+      Effect.map(
+        Clock.currentTimeMillis,
+        (now) => respond(Vendor.json(200, { ...world.fleet, metrics: Telemetry.snapshot(world.fleet, now) }))
+      )
+    ),
     HttpRouter.get("/_sandbox/faults", Effect.sync(() => respond(Vendor.json(200, world.faults)))),
     HttpRouter.put("/_sandbox/faults", putFaults(world)),
     HttpRouter.del(
@@ -202,7 +215,7 @@ const nowhere = (vendor: Vendor.Vendor): Vendor.Route => ({
   method: "GET",
   path: "/",
   operation: "unknown",
-  handle: (fleet) => Vendor.answered(fleet, vendor.refuse(404, "Not Found"))
+  handle: (fleet, call) => Vendor.answered(fleet, vendor.refuse(404, "Not Found"), { target: call.params["*"] })
 })
 
 const respond = ({ body, contentType, headers, status }: Vendor.Reply) =>

@@ -70,6 +70,20 @@ export const value = (fleet: Fleet.Fleet, service: string, metric: Scenario.Metr
 }
 
 /**
+ * All metrics of all services at `time`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const snapshot = (fleet: Fleet.Fleet, time: number): Readonly<Record<string, Record<string, number>>> =>
+  Object.fromEntries(
+    Object.keys(fleet.workloads).map((service) => [
+      service,
+      Object.fromEntries(metricNames.map((metric) => [metric, value(fleet, service, metric, time)]))
+    ])
+  )
+
+/**
  * A log line of a service. `id` is unique and the same however the logs are searched.
  *
  * @since 0.1.0

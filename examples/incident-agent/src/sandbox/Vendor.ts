@@ -26,6 +26,8 @@ export const VendorName = Schema.Literal(
 )
 
 /**
+ * The name of a vendor.
+ *
  * @since 0.1.0
  * @category models
  */
