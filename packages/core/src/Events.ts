@@ -41,6 +41,7 @@ export interface Catalog {
   // Idempotency
   ActionStarted: { readonly operation: string; readonly key: string }
   ActionCompleted: { readonly operation: string; readonly key: string; readonly outcome: "success" | "failure" }
+  ActionNotStarted: { readonly operation: string; readonly key: string }
   ActionReplayed: { readonly operation: string; readonly key: string }
   ActionInDoubt: {
     readonly operation: string
@@ -88,6 +89,7 @@ export interface Catalog {
     readonly attempt: number
     readonly dryRun: boolean
   }
+  RemedyVerified: { readonly remedy: string; readonly trigger: string; readonly attempt: number }
   RemedyFailed: { readonly remedy: string; readonly trigger: string; readonly attempt: number; readonly error: string }
   RemedySkipped: {
     readonly remedy: string
@@ -96,8 +98,15 @@ export interface Catalog {
   }
   FailedOver: { readonly name: string; readonly to: string }
   FailedBack: { readonly name: string; readonly to: string }
-  Escalated: { readonly name: string; readonly consecutiveFailures: number }
+  Escalated: {
+    readonly name: string
+    readonly reason: "too many failures" | "exhausted"
+    readonly failing: ReadonlyArray<string>
+    readonly consecutiveFailures: number
+    readonly dryRun: boolean
+  }
   EscalationFailed: { readonly name: string; readonly error: string }
+  HealingResumed: { readonly name: string }
 }
 
 /**

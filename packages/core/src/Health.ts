@@ -1,0 +1,281 @@
+/**
+ * How well a program is: its checks run side by side, and one status for all of them.
+ *
+ * The status is the share of checks that pass (the book's fractions): 1 is healthy, at least 0.75 degraded, at least
+ * 0.5 unhealthy, less is critical. A failing check that is marked critical makes the whole critical by itself.
+ *
+ * @since 0.1.0
+ */
+import * as Array from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Events from "./Events.js"
+import * as HealthCheck from "./HealthCheck.js"
+import * as Check from "./internal/options.js"
+import * as Time from "./internal/time.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Status = "healthy" | "degraded" | "unhealthy" | "critical"
+
+/**
+ * The statuses, best first.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const statuses: ReadonlyArray<Status> = ["healthy", "degraded", "unhealthy", "critical"]
+
+/**
+ * Where one check stands. Plain data: it can be sent and stored as JSON.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CheckResult {
+  readonly name: string
+  readonly critical: boolean
+  /** What counts for the status: the latest run, seen through the thresholds `fall` and `rise`. */
+  readonly passing: boolean
+  /** The latest run. Its `elapsed` is milliseconds. */
+  readonly latest: HealthCheck.Outcome
+  /** When the latest run ended, in milliseconds since the epoch. */
+  readonly at: number
+}
+
+/**
+ * The state of all checks at one time. Plain data: it can be sent and stored as JSON.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Report {
+  readonly status: Status
+  readonly checks: ReadonlyArray<CheckResult>
+  /** When it was made, in milliseconds since the epoch. */
+  readonly at: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** Runs the checks that are due, side by side, and reports on all. Callers at the same time share one run. */
+  readonly check: Effect.Effect<Report>
+  /** Runs the named checks now, whatever their interval. */
+  readonly recheck: (names: ReadonlyArray<string>) => Effect.Effect<Report>
+  /** The last report if it is younger than `maxAge`, else a new one. */
+  readonly current: (maxAge: Duration.DurationInput) => Effect.Effect<Report>
+  /** The last report, if there is one. Runs nothing. */
+  readonly latest: Effect.Effect<Option.Option<Report>>
+  /** The last 100 reports of `check`, oldest first. */
+  readonly history: Effect.Effect<ReadonlyArray<Report>>
+}
+
+/**
+ * The health of this program.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Health extends Context.Tag("@firebreak/core/Health")<Health, Service>() {}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { history: 100 } as const
+
+/**
+ * The status of some checks; no checks are healthy.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const status = (
+  checks: ReadonlyArray<{ readonly passing: boolean; readonly critical: boolean }>
+): Status => {
+  if (checks.some((check) => check.critical && !check.passing)) return "critical"
+  const share = checks.length === 0 ? 1 : checks.filter((check) => check.passing).length / checks.length
+  return share === 1 ? "healthy" : share >= 0.75 ? "degraded" : share >= 0.5 ? "unhealthy" : "critical"
+}
+
+/**
+ * Whether a status is as bad as another or worse.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const isAtLeast = (status: Status, bad: Status): boolean => statuses.indexOf(status) >= statuses.indexOf(bad)
+
+/**
+ * The names of the checks that fail.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const failing = (report: Report): ReadonlyArray<string> =>
+  report.checks.filter((check) => !check.passing).map((check) => check.name)
+
+/**
+ * A report in one line, as the book prints it: `3/4 checks passing`.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const message = (report: Report): string => {
+  const total = report.checks.length
+  const passing = total - failing(report).length
+  return passing === total ? "All systems operational" : `${passing}/${total} checks passing`
+}
+
+/**
+ * Makes the health of some checks. A run in flight when the scope closes is interrupted.
+ *
+ * @example
+ * import * as Health from "@firebreak/core/Health"
+ * import * as HealthCheck from "@firebreak/core/HealthCheck"
+ * import * as Effect from "effect/Effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const health = yield* Health.make({
+ *     memory: HealthCheck.heap({ below: 0.9, limit: 512 * 1024 * 1024 }),
+ *     database: HealthCheck.make(Effect.succeed("PONG"), { critical: true })
+ *   })
+ *   const report = yield* health.check
+ *   return report.status
+ * }).pipe(Effect.scoped)
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const Checks extends HealthCheck.Checks>(
+  checks: Checks
+): Effect.Effect<Service, never, Scope.Scope | HealthCheck.Context<Checks>> =>
+  Effect.gen(function*() {
+    const events = yield* Events.Events
+    const context = yield* Effect.context<HealthCheck.Context<Checks>>()
+    const scope = yield* Effect.scope
+    const probes = yield* Effect.forEach(
+      Object.entries<HealthCheck.HealthCheck<HealthCheck.Context<Checks>>>(checks),
+      ([name, check]) => probeOf(name, { ...check, effect: Effect.mapInputContext(check.effect, () => context) })
+    )
+    const history: Array<Report> = []
+    let latest: { readonly report: Report; readonly at: number } | undefined
+    let flight: Deferred.Deferred<Report> | undefined
+
+    const runAll = (due: (probe: Probe, now: number) => boolean) =>
+      Effect.withFiberRuntime<Report>((fiber) => {
+        const now = Time.monotonicMillis(fiber)
+        return Effect.forEach(probes, (probe) => due(probe, now) ? probe.run : Effect.void, {
+          concurrency: "unbounded",
+          discard: true
+        }).pipe(
+          Effect.zipRight(Effect.withFiberRuntime<Report>((fiber) => {
+            const report = reportOf(probes, Time.wallMillis(fiber))
+            latest = { report, at: Time.monotonicMillis(fiber) }
+            return Effect.succeed(report)
+          }))
+        )
+      })
+
+    const round = Effect.tap(
+      runAll((probe, now) => probe.isDue(now)),
+      (report) => {
+        history.push(report)
+        if (history.length > defaults.history) history.shift()
+        const failed = failing(report)
+        const total = report.checks.length
+        const event = { status: report.status, passing: total - failed.length, total, failed }
+        events.unsafePublish({ _tag: "HealthChecked", ...event }, report.at)
+      }
+    )
+
+    // a round runs on its own fiber, so that no caller's interruption fails the others that share it
+    const check = Effect.uninterruptibleMask((restore) => {
+      if (flight !== undefined) return restore(Deferred.await(flight))
+      const deferred = Deferred.unsafeMake<Report>(FiberId.none)
+      flight = deferred
+      return Effect.interruptible(round).pipe(
+        Effect.onExit((exit) => {
+          flight = undefined
+          return Deferred.done(deferred, exit)
+        }),
+        Effect.forkIn(scope),
+        Effect.zipRight(restore(Deferred.await(deferred)))
+      )
+    })
+
+    return {
+      check,
+      recheck: (names) => runAll((probe) => names.includes(probe.name)),
+      current: (maxAge) => {
+        const millis = Check.millis("Health", "maxAge", maxAge)
+        return Effect.withFiberRuntime((fiber) =>
+          latest !== undefined && Time.monotonicMillis(fiber) - latest.at < millis
+            ? Effect.succeed(latest.report)
+            : check
+        )
+      },
+      latest: Effect.sync(() => Option.map(Option.fromNullable(latest), ({ report }) => report)),
+      history: Effect.sync(() => Array.copy(history))
+    }
+  })
+
+/**
+ * Provides `Health` of some checks. Nothing runs until somebody asks; `Healing.layer` also asks by itself.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <const Checks extends HealthCheck.Checks>(
+  checks: Checks
+): Layer.Layer<Health, never, HealthCheck.Context<Checks>> => Layer.scoped(Health, make(checks))
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+/** A check at work: when it last ran, and where it stands. */
+interface Probe {
+  readonly name: string
+  readonly isDue: (now: number) => boolean
+  readonly run: Effect.Effect<void>
+  readonly result: () => CheckResult | undefined
+}
+
+const probeOf = Effect.fnUntraced(function*(name: string, check: HealthCheck.HealthCheck) {
+  const runner = yield* HealthCheck.runner(check)
+  const oneAtATime = yield* Effect.makeSemaphore(1)
+  let standing: HealthCheck.Standing | undefined
+  let result: CheckResult | undefined
+  let ranAt = -Infinity
+  const settle = (latest: HealthCheck.Outcome) =>
+    Effect.map(Effect.all([Clock.currentTimeMillis, Clock.currentTimeNanos]), ([at, nanos]) => {
+      standing = HealthCheck.observe(check, standing, latest._tag === "Passed")
+      result = { name, critical: check.critical, passing: standing.passing, latest, at }
+      ranAt = Number(nanos) / 1e6
+    })
+  const probe: Probe = {
+    name,
+    isDue: (now) => now - ranAt >= check.interval,
+    run: oneAtATime.withPermits(1)(Effect.flatMap(runner, settle)),
+    result: () => result
+  }
+  return probe
+})
+
+const reportOf = (probes: ReadonlyArray<Probe>, at: number): Report => {
+  const checks = Array.filterMap(probes, (probe) => Option.fromNullable(probe.result()))
+  return { status: status(checks), checks, at }
+}

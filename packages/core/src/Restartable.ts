@@ -1,0 +1,142 @@
+/**
+ * Owns a scoped program, hands out what it built, and restarts it: closes its scope, then builds it again.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
+import * as Scope from "effect/Scope"
+import * as Remedy from "./Remedy.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options extends Remedy.Options {
+  /** Names the program; its remedy is called `restart <name>`. */
+  readonly name: string
+}
+
+/**
+ * The book's cooldown between two restarts; the rest is as for every remedy.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { cooldown: "60 seconds" } as const
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Restartable<out A, out E> {
+  readonly name: string
+  /** What runs now. Waits while it restarts; fails as the last build did. */
+  readonly get: Effect.Effect<A, E>
+  /** How often it was built again. */
+  readonly restarts: Effect.Effect<number>
+  /** Stops it and builds it again; callers at the same time share one restart. */
+  readonly restart: Effect.Effect<void, E>
+  /** `restart` for `Healing`, with its cooldown. */
+  readonly remedy: Remedy.Remedy
+}
+
+/**
+ * Starts a scoped effect; it is stopped when the surrounding scope closes. For a Layer pass `Layer.build(layer)`.
+ *
+ * @example
+ * import * as Restartable from "@firebreak/core/Restartable"
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ *
+ * const consumer = Effect.log("polling").pipe(Effect.repeat(Schedule.spaced("1 second")), Effect.forkScoped)
+ *
+ * const program = Effect.gen(function*() {
+ *   const worker = yield* Restartable.make(consumer, { name: "consumer", cooldown: "60 seconds" })
+ *   yield* worker.restart
+ * })
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <A, E, R>(
+  program: Effect.Effect<A, E, R>,
+  options: Options
+): Effect.Effect<Restartable<A, E>, E, Exclude<R, Scope.Scope> | Scope.Scope> => {
+  const { name, ...rest } = options
+  const limits = { ...rest, cooldown: rest.cooldown ?? defaults.cooldown }
+  // names and numbers are checked now, not when the effect runs
+  Remedy.make(`restart ${name}`, Effect.void, limits)
+  return Effect.gen(function*() {
+    const context = yield* Effect.context<Exclude<R, Scope.Scope>>()
+    let state: State<A, E>
+    let restarts = 0
+    let closed = false
+
+    const stop = (scope: Scope.CloseableScope) =>
+      Effect.catchAllCause(
+        Scope.close(scope, Exit.void),
+        (cause) => Effect.logWarning(`Restartable "${name}": a finalizer failed`, cause)
+      )
+
+    // runs uninterruptibly but for the program itself, so that no scope is lost between two states
+    const build = (restore: <B, F, S>(effect: Effect.Effect<B, F, S>) => Effect.Effect<B, F, S>) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const built = yield* restore(program).pipe(
+          Scope.extend(scope),
+          Effect.mapInputContext((_: Context.Context<never>) => context),
+          Effect.exit
+        )
+        const interrupted = Exit.isFailure(built) && Cause.isInterruptedOnly(built.cause)
+        const exit = interrupted ? Exit.die(new Error(`Restartable "${name}": its start was interrupted`)) : built
+        if (closed || Exit.isFailure(exit)) yield* stop(scope)
+        state = { _tag: "Started", scope, exit }
+        return exit
+      })
+
+    const restart: Effect.Effect<void, E> = Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        if (closed) return Effect.interrupt
+        if (state._tag === "Restarting") return Effect.asVoid(restore(Deferred.await(state.done)))
+        const previous = state
+        const done = Deferred.unsafeMake<A, E>(FiberId.none)
+        state = { _tag: "Restarting", done }
+        return Effect.gen(function*() {
+          if (previous._tag === "Started") yield* stop(previous.scope)
+          const exit = yield* build(restore)
+          restarts++
+          yield* Deferred.done(done, exit)
+          yield* exit
+        })
+      })
+    )
+
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() => {
+        closed = true
+        return state._tag === "Started" ? stop(state.scope) : Effect.void
+      })
+    )
+    yield* Effect.uninterruptibleMask((restore) => Effect.flatten(build(restore)))
+    return {
+      name,
+      get: Effect.suspend(() => state._tag === "Restarting" ? Deferred.await(state.done) : state.exit),
+      restarts: Effect.sync(() => restarts),
+      restart,
+      remedy: Remedy.make(`restart ${name}`, restart, limits)
+    }
+  })
+}
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+type State<A, E> =
+  | { readonly _tag: "Started"; readonly scope: Scope.CloseableScope; readonly exit: Exit.Exit<A, E> }
+  | { readonly _tag: "Restarting"; readonly done: Deferred.Deferred<A, E> }
