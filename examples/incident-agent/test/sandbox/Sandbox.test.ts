@@ -73,7 +73,7 @@ describe("Sandbox", () => {
           status: 200,
           effect: false
         },
-        { vendor: "datadog", operation: "unknown", target: null, key: null, status: 404, effect: false },
+        { vendor: "datadog", operation: "unknown", target: "api/v9/nothing", key: null, status: 404, effect: false },
         { ...line, effect: true },
         { ...line, effect: false }
       ])
