@@ -15,7 +15,7 @@
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { CodecError, InProgress, KeyReused, OutcomeUnknown } from "./IdempotencyError.js"
 import type { Classification } from "./IdempotencyState.js"
