@@ -1,0 +1,37 @@
+/** Every demo by name. A demo is loaded only when it is run, so that the list is there at once. */
+import type * as Effect from "effect/Effect"
+
+export interface Demo {
+  /** One line that says what it shows. */
+  readonly about: string
+  readonly load: () => Promise<{ readonly main: Effect.Effect<void> }>
+  /** Waits for more than time (a disk), and so cannot be fast-forwarded. */
+  readonly realTime?: true
+}
+
+export const demos: Readonly<Record<string, Demo>> = {
+  "circuit-breaker": {
+    about: "three failures open the circuit; it probes, and closes when the API is back",
+    load: () => import("./circuit-breaker.js")
+  },
+  "jitter": {
+    about: "the same retries with every jitter, for one client and for a thousand",
+    load: () => import("./jitter.js")
+  },
+  "retry-budget": {
+    about: "retries that never wait longer than 10 seconds in all",
+    load: () => import("./retry-budget.js")
+  },
+  "retry-breaker": {
+    about: "retry and breaker together: over a blip, and out of an outage",
+    load: () => import("./retry-breaker.js")
+  },
+  "degradation": {
+    about: "three unreliable services: cached answers fill in, and the response says so",
+    load: () => import("./degradation.js")
+  },
+  "degradation-levels": {
+    about: "one outage under three tolerances: accepted, or refused",
+    load: () => import("./degradation-levels.js")
+  }
+}

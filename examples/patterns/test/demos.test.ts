@@ -1,0 +1,162 @@
+import { describe, expect, it, vi } from "@effect/vitest"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import { spawnSync } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { demos } from "../src/demos.js"
+import { fastForward } from "../src/internal/fastForward.js"
+
+/** The lines a demo prints, in order. */
+const linesOf = Effect.fnUntraced(function*(name: string) {
+  const demo = demos[name]!
+  vi.resetModules()
+  const { main } = yield* Effect.promise(demo.load)
+  const lines: Array<string> = []
+  const log = (...args: ReadonlyArray<unknown>) => Effect.sync(() => void lines.push(...args.join(" ").split("\n")))
+  const program = demo.realTime === true ? main : fastForward(main)
+  yield* Console.consoleWith((console) => Effect.withConsole(program, { ...console, log }))
+  return lines
+})
+
+const count = (lines: ReadonlyArray<string>, part: string) => lines.filter((line) => line.includes(part)).length
+
+/** That each part is found on a line, after the part before it. */
+const expectInOrder = (lines: ReadonlyArray<string>, parts: ReadonlyArray<string>) => {
+  let from = 0
+  for (const part of parts) {
+    const found = lines.findIndex((line, i) => i >= from && line.includes(part))
+    expect(found, `"${part}" after line ${from} of\n${lines.join("\n")}`).toBeGreaterThanOrEqual(0)
+    from = found + 1
+  }
+}
+
+const secondsIn = (line: string): number => Number(/(\d+\.\d+) s/.exec(line)?.[1])
+
+describe("the circuit breaker demo", () => {
+  it.effect("opens after three failures, probes every ten seconds, and closes after two successes", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("circuit-breaker")
+      expectInOrder(lines, [
+        "0.1 s  Call  1  ✗",
+        "0.7 s  Call  2  ✗",
+        "1.3 s  Call  3  ✗",
+        "1.3 s  🔴 circuit OPEN",
+        "Call  4  ⛔ rejected, retry in 9.5 s",
+        "Call 20  ⛔ rejected, retry in 1.5 s",
+        "11.3 s  🟡 circuit HALF-OPEN",
+        "Call 21  ✗",
+        "🔴 circuit OPEN",
+        "21.4 s  🟡 circuit HALF-OPEN",
+        "Call 22  ✗",
+        "🔴 circuit OPEN",
+        "31.5 s  🟡 circuit HALF-OPEN",
+        "Call 23  ✓",
+        "Call 24  ✓",
+        "🟢 circuit CLOSED",
+        "24 calls: 2 succeeded, 5 failed, 17 rejected"
+      ])
+      expect(count(lines, "⛔")).toBe(17)
+    }))
+})
+
+describe("the jitter demo", () => {
+  it.effect("waits exactly 1, 2 and 4 seconds without jitter", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("jitter")
+      expectInOrder(lines, [
+        "none",
+        "retrying in 1.00 s",
+        "retrying in 2.00 s",
+        "retrying in 4.00 s",
+        "✓ Success! Waited 7.00 s"
+      ])
+      expect(count(lines, "✓ Success!")).toBe(5)
+      for (const line of lines.filter((line) => line.includes("Waited"))) expect(secondsIn(line)).toBeLessThan(30)
+    }))
+
+  it.effect("parts a thousand clients by every jitter but none", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("jitter")
+      const busiest = (jitter: string) =>
+        Number(new RegExp(`^ +${jitter} +(\\d+) `).exec(lines.find((line) => line.startsWith(`  ${jitter} `))!)![1])
+      expect(busiest("none")).toBe(1_000)
+      for (const jitter of ["full", "equal", "proportional", "decorrelated"]) {
+        expect(busiest(jitter)).toBeLessThan(300)
+      }
+    }))
+})
+
+describe("the retry budget demo", () => {
+  it.effect("never waits past its 10 seconds and ends with the API's own error", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("retry-budget")
+      const waits = lines.filter((line) => line.includes("retrying in")).map((line) =>
+        secondsIn(line.slice(line.indexOf("retrying")))
+      )
+      expect(waits.length).toBeGreaterThan(1)
+      const total = secondsIn(lines.find((line) => line.includes("waited"))!.split("waited")[1]!)
+      expect(total).toBeLessThanOrEqual(10)
+      expect(waits.reduce((a, b) => a + b)).toBeCloseTo(total, 1)
+      expectInOrder(lines, [`gave up after ${waits.length + 1} attempts`, "the error is the API's: ApiDown"])
+    }))
+})
+
+describe("the retry and breaker demo", () => {
+  it.effect("gives up at the open circuit, fails fast, and closes it again after the reset", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("retry-breaker")
+      expectInOrder(lines, [
+        "Request 1",
+        "✗ API unavailable",
+        "✗ API unavailable",
+        "✗ API unavailable",
+        "⛔ gave up",
+        "🔴 the circuit is open",
+        "Request 2",
+        "⛔ gave up",
+        "Request 3",
+        "✗ API unavailable",
+        "🔴 the circuit is open",
+        "Request 4",
+        "✓ 200 OK",
+        "🟡 the circuit is half-open",
+        "Request 5",
+        "✓ 200 OK",
+        "🟢 the circuit is closed"
+      ])
+      expect(count(lines, "✗ API unavailable")).toBe(4)
+    }))
+})
+
+describe("every demo", () => {
+  for (const name of Object.keys(demos)) {
+    it.effect(`${name} prints the same at every run`, () =>
+      Effect.gen(function*() {
+        const lines = yield* linesOf(name)
+        expect(lines.length).toBeGreaterThan(2)
+        expect(yield* linesOf(name)).toEqual(lines)
+      }))
+  }
+})
+
+describe("pnpm example", () => {
+  const example = (...args: ReadonlyArray<string>) =>
+    spawnSync(process.execPath, [
+      "--import",
+      "tsx",
+      fileURLToPath(new URL("../src/main.ts", import.meta.url)),
+      ...args
+    ], { encoding: "utf8" })
+
+  it("lists the demos without a name, and refuses an unknown one with exit code 2", () => {
+    const list = example()
+    expect(list.status).toBe(0)
+    for (const name of Object.keys(demos)) expect(list.stdout).toMatch(new RegExp(`^  ${name} +\\S`, "m"))
+
+    const unknown = example("no-such-demo")
+    expect(unknown.status).toBe(2)
+    expect(unknown.stdout).toBe("")
+    expect(unknown.stderr).toContain("no-such-demo")
+    for (const name of Object.keys(demos)) expect(unknown.stderr).toContain(name)
+  }, 30_000)
+})
