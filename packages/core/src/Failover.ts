@@ -1,0 +1,303 @@
+/**
+ * One of several implementations is active: the primary, until somebody fails over to a backup, and again when the
+ * primary has been well for a while.
+ *
+ * Which one is active is a single cell, so there are never two and never none. A call stays with the implementation it
+ * started on. Backups are taken in order and are not probed; the primary is probed while a backup stands in.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Events from "./Events.js"
+import { bounded } from "./internal/bounded.js"
+import * as Check from "./internal/options.js"
+import * as Time from "./internal/time.js"
+import * as Remedy from "./Remedy.js"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options<A, R = never> {
+  /** Whether an implementation is well: it is if the effect succeeds. Without it nothing fails back by itself. */
+  readonly check?: ((implementation: A) => Effect.Effect<unknown, unknown, R>) | undefined
+  /** Time between two probes of the primary while a backup is active. Default 10 seconds. */
+  readonly probeEvery?: Duration.DurationInput | undefined
+  /** When a probe that has not ended counts as failed. Default 1 second. */
+  readonly probeTimeout?: Duration.DurationInput | undefined
+  /** Healthy probes of the primary in a row after which it is active again. Default 3. */
+  readonly failbackAfter?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { probeEvery: "10 seconds", probeTimeout: "1 second", failbackAfter: 3 } as const
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Failover<A> {
+  readonly name: string
+  /** The implementation in use; its name is "primary" or the key of a backup. */
+  readonly active: Effect.Effect<{ readonly name: string; readonly implementation: A }>
+  /** Runs something with the implementation that is active when it starts. */
+  readonly use: <B, E, R>(f: (implementation: A) => Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
+  /** Makes the next backup active. */
+  readonly failover: Effect.Effect<void, NoBackup>
+  /** Makes the primary active, whatever its state. */
+  readonly failback: Effect.Effect<void>
+  /** Probes the primary once if a backup is active, and fails back when it was well often enough. */
+  readonly probe: Effect.Effect<void>
+  /** `failover` for `Healing`: an attempt for each backup, no cooldown. */
+  readonly remedy: Remedy.Remedy
+}
+
+/**
+ * There is no backup after the active implementation, which stays active.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NoBackup extends Data.TaggedError("NoBackup")<{ readonly failover: string; readonly active: string }> {
+  override get message(): string {
+    return `Failover "${this.failover}" has no backup left; "${this.active}" stays active`
+  }
+}
+
+/**
+ * Which implementation is active, 0 being the primary, and how often in a row the primary was found well since.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export interface State {
+  readonly active: number
+  readonly healthyProbes: number
+}
+
+/**
+ * The state after a probe of the primary, which only counts while a backup is active.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const probed = (state: State, healthy: boolean, failbackAfter: number): State => {
+  if (state.active === 0) return state
+  const healthyProbes = healthy ? state.healthyProbes + 1 : 0
+  return healthyProbes >= failbackAfter ? { active: 0, healthyProbes: 0 } : { active: state.active, healthyProbes }
+}
+
+/**
+ * Makes a failover over values. The probes stop with the scope.
+ *
+ * @example
+ * import * as Failover from "@firebreak/core/Failover"
+ * import * as Effect from "effect/Effect"
+ *
+ * interface Database {
+ *   readonly query: (sql: string) => Effect.Effect<string, Error>
+ * }
+ * declare const main: Database
+ * declare const replica: Database
+ *
+ * const program = Effect.gen(function*() {
+ *   const database = yield* Failover.make({
+ *     name: "database",
+ *     primary: main,
+ *     backups: { replica },
+ *     check: (implementation) => implementation.query("select 1")
+ *   })
+ *   return yield* database.use(({ query }) => query("select now()"))
+ * }).pipe(Effect.scoped)
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <A, R = never>(
+  options: Options<NoInfer<A>, R> & {
+    readonly name: string
+    readonly primary: A
+    readonly backups: { readonly [name: string]: NoInfer<A> }
+  }
+): Effect.Effect<Failover<A>, never, Scope.Scope | R> => {
+  const name = Check.name("Failover", "name", options.name)
+  const probeEvery = Check.millis("Failover", "probeEvery", options.probeEvery ?? defaults.probeEvery, { min: 1 })
+  const probeTimeout = Check.millis("Failover", "probeTimeout", options.probeTimeout ?? defaults.probeTimeout, {
+    min: 1
+  })
+  const failbackAfter = Check.whole("Failover", "failbackAfter", options.failbackAfter ?? defaults.failbackAfter, {
+    min: 1
+  })
+  if (Object.hasOwn(options.backups, primary)) {
+    throw new Check.InvalidOption(`Failover: backups must have names other than ${JSON.stringify(primary)}`)
+  }
+  const implementations = Object.entries({ [primary]: options.primary, ...options.backups })
+
+  return Effect.gen(function*() {
+    const context = yield* Effect.context<R>()
+    const events = yield* Events.Events
+    let state: State = { active: 0, healthyProbes: 0 }
+    const active = () => implementations[state.active]!
+
+    const enter = (next: State) =>
+      Effect.withFiberRuntime<void>((fiber) => {
+        const moved = next.active !== state.active
+        state = next
+        const [to] = active()
+        const _tag = next.active === 0 ? "FailedBack" : "FailedOver"
+        if (moved) events.unsafePublish({ _tag, name, to }, Time.wallMillis(fiber))
+        return Effect.void
+      })
+
+    const failover = Effect.suspend(() =>
+      state.active + 1 < implementations.length
+        ? enter({ active: state.active + 1, healthyProbes: 0 })
+        : new NoBackup({ failover: name, active: active()[0] })
+    )
+
+    const guard = bounded(probeTimeout)
+    const { check } = options
+    const probe = check === undefined ? Effect.void : Effect.suspend(() => {
+      const before = state
+      if (before.active === 0 || guard.running()) return Effect.void
+      return guard.run(Effect.suspend(() => check(options.primary))).pipe(
+        // a probe that started before the last switch says nothing about now
+        Effect.flatMap((answer) =>
+          state === before ? enter(probed(state, Either.isRight(answer), failbackAfter)) : Effect.void
+        ),
+        Effect.mapInputContext((_: Context.Context<never>) => context)
+      )
+    })
+    if (check !== undefined) yield* Effect.forkScoped(Effect.forever(Effect.zipRight(Effect.sleep(probeEvery), probe)))
+
+    return {
+      name,
+      active: Effect.sync(() => {
+        const [name, implementation] = active()
+        return { name, implementation }
+      }),
+      use: (f) => Effect.suspend(() => f(active()[1])),
+      failover,
+      failback: Effect.suspend(() => enter({ active: 0, healthyProbes: 0 })),
+      probe,
+      remedy: Remedy.make(`fail over ${name}`, failover, {
+        attempts: Math.max(1, implementations.length - 1),
+        cooldown: 0
+      })
+    }
+  })
+}
+
+/**
+ * Identifies the failover behind a service.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Of<in out I> {
+  readonly _: (service: I) => I
+}
+
+/**
+ * The tag of the failover that `layer` put behind a service.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const of = <I, S>(tag: Context.Tag<I, S>): Context.Tag<Of<I>, Failover<S>> =>
+  Context.GenericTag(`@firebreak/core/Failover/${tag.key}`)
+
+/**
+ * A service whose implementation can be swapped under its users: every member is an effect or a function that returns
+ * one, so that each run finds the implementation that is active then.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Swappable<S> = {
+  readonly [K in keyof S]: S[K] extends Effect.Effect<any, any, any> | ((...args: any) => Effect.Effect<any, any, any>)
+    ? S[K]
+    : never
+}
+
+/**
+ * Provides a service that goes to the active one of several Layers, and its failover under `Failover.of(tag)`. All are
+ * built at once, so a backup is ready when it is needed.
+ *
+ * @example
+ * import * as Failover from "@firebreak/core/Failover"
+ * import * as Context from "effect/Context"
+ * import * as Effect from "effect/Effect"
+ * import type * as Layer from "effect/Layer"
+ *
+ * class Database extends Context.Tag("Database")<Database, {
+ *   readonly query: (sql: string) => Effect.Effect<string, Error>
+ * }>() {}
+ * declare const Main: Layer.Layer<Database>
+ * declare const Replica: Layer.Layer<Database>
+ *
+ * const DatabaseLive = Failover.layer(Database, {
+ *   primary: Main,
+ *   backups: { replica: Replica },
+ *   check: (database) => database.query("select 1")
+ * })
+ *
+ * const failover = Effect.flatMap(Failover.of(Database), (database) => database.failover)
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <I, S extends Swappable<S>, E1, R1, E2 = never, R2 = never, R = never>(
+  tag: Context.Tag<I, S>,
+  options: Options<S, R> & {
+    /** Names it in events. Default: the key of the tag. */
+    readonly name?: string | undefined
+    readonly primary: Layer.Layer<I, E1, R1>
+    readonly backups: { readonly [name: string]: Layer.Layer<I, E2, R2> }
+  }
+): Layer.Layer<I | Of<I>, E1 | E2, R1 | R2 | R> =>
+  Layer.scopedContext(Effect.gen(function*() {
+    const service = <E, R>(layer: Layer.Layer<I, E, R>) =>
+      Effect.map(Layer.build(Layer.fresh(layer)), (context) => Context.get(context, tag))
+    const primary = yield* service(options.primary)
+    const backups: Record<string, S> = {}
+    for (const [name, layer] of Object.entries(options.backups)) backups[name] = yield* service(layer)
+    const failover = yield* make({ ...options, name: options.name ?? tag.key, primary, backups })
+    return Context.make(of(tag), failover).pipe(Context.add(tag, swapping(primary, failover)))
+  }))
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const primary = "primary"
+
+type Method = (...args: Array<unknown>) => Effect.Effect<unknown>
+type Members = Record<PropertyKey, Effect.Effect<unknown> | Method>
+
+/** A service with the members of `like`, each of which goes to the active implementation when it is run. */
+const swapping = <S extends Swappable<S>>(like: S, failover: Failover<S>): S => {
+  const members: Members = {}
+  const swap = (key: PropertyKey) => {
+    const member = (implementation: S) => (implementation as unknown as Members)[key]!
+    members[key] = typeof member(like) === "function"
+      ? (...args) => failover.use((implementation) => (member(implementation) as Method).apply(implementation, args))
+      : failover.use((implementation) => member(implementation) as Effect.Effect<unknown>)
+  }
+  for (let level: object | null = like; level !== null && level !== Object.prototype;) {
+    for (const key of Reflect.ownKeys(level)) {
+      if (key !== "constructor" && !Object.hasOwn(members, key)) swap(key)
+    }
+    level = Object.getPrototypeOf(level)
+  }
+  return members as unknown as S
+}
