@@ -14,6 +14,11 @@ export const demos: Readonly<Record<string, Demo>> = {
     about: "three failures open the circuit; it probes, and closes when the API is back",
     load: () => import("./circuit-breaker.js")
   },
+  "idempotency": {
+    about: "a crash between two actions; the first is not done twice",
+    load: () => import("./idempotency.js"),
+    realTime: true
+  },
   "jitter": {
     about: "the same retries with every jitter, for one client and for a thousand",
     load: () => import("./jitter.js")

@@ -23,9 +23,8 @@ const run = Effect.fnUntraced(function*(name: string, demo: Demo) {
   const title = `${name}: ${demo.about}`
   yield* Console.log(`${title}\n${"─".repeat(title.length)}`)
   const { main } = yield* Effect.promise(demo.load)
-  if (demo.realTime === true) return yield* main
-  yield* Console.log("(time is fast-forwarded)\n")
-  yield* fastForward(main)
+  yield* Console.log(demo.realTime === true ? "" : "(time is fast-forwarded)\n")
+  yield* demo.realTime === true ? main : fastForward(main)
 })
 
 const [name, ...rest] = process.argv.slice(2).filter((argument) => argument !== "--")

@@ -128,9 +128,30 @@ describe("the retry and breaker demo", () => {
     }))
 })
 
+describe("the idempotency demo", () => {
+  it.live("does after the crash only what was not done before it", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("idempotency")
+      expectInOrder(lines, [
+        "Attempt 1",
+        "▶ set_pod_memory",
+        "→ setting the memory",
+        "✓ set_pod_memory recorded",
+        "💥",
+        "Attempt 2",
+        "✓ set_pod_memory was done before",
+        "▶ restart_pod",
+        "→ restarting",
+        "✓ restart_pod recorded",
+        "✓ Workflow completed: memory 2Gi, pod restarted"
+      ])
+      expect(count(lines, "→")).toBe(2)
+    }))
+})
+
 describe("every demo", () => {
   for (const name of Object.keys(demos)) {
-    it.effect(`${name} prints the same at every run`, () =>
+    it.live(`${name} prints the same at every run`, () =>
       Effect.gen(function*() {
         const lines = yield* linesOf(name)
         expect(lines.length).toBeGreaterThan(2)
