@@ -28,45 +28,19 @@ import * as Check from "./internal/options.js"
 import type { Rejection } from "./Rejection.js"
 import type { StoreError } from "./StoreError.js"
 
-export {
-  /**
-   * Reads, acts only if the state is not the desired one, and reads again.
-   *
-   * @since 0.1.0
-   * @category without a key
-   */
-  ensure,
-  /**
-   * Writes a value if it is not the target yet.
-   *
-   * @since 0.1.0
-   * @category without a key
-   */
-  setTo
-} from "./DesiredState.js"
+/**
+ * Idempotency without a key: `ensure` and `setTo`.
+ *
+ * @since 0.1.0
+ * @category without a key
+ */
+export * from "./DesiredState.js"
 
-export {
-  /**
-   * @since 0.1.0
-   * @category errors
-   */
-  CodecError,
-  /**
-   * @since 0.1.0
-   * @category errors
-   */
-  InProgress,
-  /**
-   * @since 0.1.0
-   * @category errors
-   */
-  KeyReused,
-  /**
-   * @since 0.1.0
-   * @category errors
-   */
-  OutcomeUnknown
-} from "./IdempotencyError.js"
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export * from "./IdempotencyError.js"
 
 export {
   /**
@@ -169,6 +143,9 @@ export interface Action<Payload, A, E, R> {
 
 /**
  * Defines an action. Two actions of one operation name share their keys.
+ *
+ * The run may outlive its callers, so it keeps the first one's context but should not use its Scope. It must not call
+ * itself with the same key: it would wait for itself.
  *
  * @example
  * import * as Idempotency from "@firebreak/core/Idempotency"

@@ -188,7 +188,7 @@ export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map
       withTime((nanos) =>
         Array.from(entries.values())
           .filter((entry) => filter?.operation === undefined || entry.operation === filter.operation)
-          .sort((a, b) => a.startedAt - b.startedAt || a.token - b.token)
+          .toSorted((a, b) => a.startedAt - b.startedAt || a.token - b.token)
           .map((entry) => toRecord(entry, nanos))
       ),
     reset: (filter) =>

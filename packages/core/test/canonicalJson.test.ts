@@ -9,7 +9,7 @@ const nest = (depth: number): unknown => depth === 0 ? 1 : depth % 2 === 0 ? [ne
 const shuffled = (value: unknown): unknown => {
   if (Array.isArray(value)) return value.map(shuffled)
   if (typeof value !== "object" || value === null) return value
-  return Object.fromEntries(Object.entries(value).reverse().map(([key, field]) => [key, shuffled(field)]))
+  return Object.fromEntries(Object.entries(value).toReversed().map(([key, field]) => [key, shuffled(field)]))
 }
 
 const json = FastCheck.jsonValue({ maxDepth: 4 }).filter((value) => !JSON.stringify(value).includes("__proto__"))

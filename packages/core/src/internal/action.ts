@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Events from "../Events.js"
 import { type CodecError, InProgress, KeyReused, OutcomeUnknown } from "../IdempotencyError.js"
@@ -201,11 +202,12 @@ const own = Effect.fnUntraced(
         return ending.exit
       }
       yield* Effect.ignore(store.release({ ...id, inDoubt: true }))
-      yield* publishDoubt(request)
+      if (lease.started) yield* publishDoubt(request)
       return Exit.fail(recorded.left)
     }
     yield* Effect.ignore(store.release({ ...id, inDoubt: ending.inDoubt }))
-    yield* ending.inDoubt ? publishDoubt(request) : Events.publish({ _tag: "ActionNotStarted", operation, key })
+    if (!ending.inDoubt) yield* Events.publish({ _tag: "ActionNotStarted", operation, key })
+    else if (lease.started) yield* publishDoubt(request)
     return ending.exit
   }
 )
@@ -219,8 +221,8 @@ const keep = Effect.fnUntraced(
       const asked = yield* Clock.currentTimeNanos
       const renewed: boolean | undefined = yield* store.renew({ operation, key, token: lease.token, lease: length })
         .pipe(
-          Effect.option,
-          Effect.timeoutTo({ duration: third, onSuccess: Option.getOrUndefined, onTimeout: () => undefined })
+          Effect.catchAllCause(() => Effect.succeed(undefined)),
+          Effect.timeoutTo({ duration: third, onSuccess: identity, onTimeout: () => undefined })
         )
       if (renewed === true) lease.until = asked + Duration.unsafeToNanos(length)
       // a store out of reach is asked again for as long as the lease lasts

@@ -69,7 +69,7 @@ const writeObject = (value: object, path: Array<PropertyKey>, parents: Array<obj
   }
   const fields = value as { readonly [key: string]: unknown }
   let text = "{"
-  for (const key of Object.keys(fields).sort()) {
+  for (const key of Object.keys(fields).toSorted()) {
     const field = fields[key]
     if (key === "__proto__") throw new NotJson([...path, key], "a key named __proto__ is refused")
     if (field === undefined) continue

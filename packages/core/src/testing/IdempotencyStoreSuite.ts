@@ -248,10 +248,10 @@ export const suite = <E>(name: string, layer: Layer.Layer<IdempotencyStore, E>, 
         yield* pass(2)
         yield* store.claim({ ...ask("running"), lease: long })
         assert.strictEqual(yield* store.prune, 1)
-        assert.deepStrictEqual((yield* store.list()).map((_) => _.key).sort(), ["dead", "doubt", "long", "running"])
+        assert.deepStrictEqual((yield* store.list()).map((_) => _.key).toSorted(), ["dead", "doubt", "long", "running"])
         yield* pass(99)
         assert.strictEqual(yield* store.prune, 1)
-        assert.deepStrictEqual((yield* store.list()).map((_) => _.key).sort(), ["dead", "doubt", "running"])
+        assert.deepStrictEqual((yield* store.list()).map((_) => _.key).toSorted(), ["dead", "doubt", "running"])
       }))
 
     test("takes any text as operation, key, fingerprint and outcome", (store) =>
@@ -272,7 +272,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<IdempotencyStore, E>, 
       both("two owners: one claims, both see the outcome", (one, two) =>
         Effect.gen(function*() {
           const claims = yield* Effect.all([one.claim(ask("a")), two.claim(ask("a"))], { concurrency: 2 })
-          assert.deepStrictEqual(claims.map((_) => _._tag).sort(), ["Claimed", "InProgress"])
+          assert.deepStrictEqual(claims.map((_) => _._tag).toSorted(), ["Claimed", "InProgress"])
           const [winner, token] = claims[0]._tag === "Claimed"
             ? [one, claims[0].token] as const
             : [two, claimed(claims[1]).token] as const
