@@ -151,6 +151,17 @@ describe("the cache", () => {
       expect((yield* Degradation.run(patient)).value).toBe(2)
     }).pipe(Effect.provide(Degradation.layerMemory)))
 
+  it.effect("takes a value from before the wall clock was set back as just stored", () =>
+    Effect.gen(function*() {
+      const chain = Degradation.component("cpu", script(Effect.succeed(1), down("datadog"))).pipe(
+        Degradation.orCached(cpu)
+      )
+      yield* TestClock.setTime(3_600_000)
+      yield* Degradation.run(chain)
+      yield* TestClock.setTime(0)
+      expect(yield* Degradation.run(chain)).toEqual(cached(1, 3_600_000, Duration.zero))
+    }).pipe(Effect.provide(Degradation.layerMemory)))
+
   it.effect("holds the values of different keys apart", () =>
     Effect.gen(function*() {
       const chain = (key: string, primary: Effect.Effect<number, Down>) =>

@@ -63,6 +63,9 @@ describe("DegradationLevel", () => {
       "minimal",
       "failed"
     ])
+    // S is 0.8, and in floating point 0.7999…
+    const fresh = [0.1, 0.1, 0.6].map((weight) => ({ quality: "fresh" as const, weight }))
+    expect(of([...fresh, { quality: "absent", weight: 0.2 }])).toBe("slight")
     // F is exactly 0.7, and slight asks for more
     expect(
       of([...tenths(7).slice(0, 7), ...tenths(0).slice(0, 3).map((part) => ({ ...part, quality: "cached" as const }))])
