@@ -16,6 +16,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Events from "./Events.js"
 import { bounded } from "./internal/bounded.js"
+import { closeOver } from "./internal/closeOver.js"
 import * as Check from "./internal/options.js"
 import * as Time from "./internal/time.js"
 import * as Remedy from "./Remedy.js"
@@ -174,7 +175,7 @@ export const make = <A, R = never>(
         Effect.flatMap((answer) =>
           state === before ? enter(probed(state, Either.isRight(answer), failbackAfter)) : Effect.void
         ),
-        Effect.mapInputContext((_: Context.Context<never>) => context)
+        closeOver(context)
       )
     })
     if (check !== undefined) yield* Effect.forkScoped(Effect.forever(Effect.zipRight(Effect.sleep(probeEvery), probe)))

@@ -11,7 +11,7 @@
 import * as Array from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
@@ -23,9 +23,10 @@ import * as HealingState from "./HealingState.js"
 import * as Health from "./Health.js"
 import type * as HealthCheck from "./HealthCheck.js"
 import { bounded } from "./internal/bounded.js"
+import { closeOver } from "./internal/closeOver.js"
 import * as Check from "./internal/options.js"
 import * as Time from "./internal/time.js"
-import * as Remedy from "./Remedy.js"
+import type * as Remedy from "./Remedy.js"
 
 export {
   /**
@@ -285,16 +286,19 @@ const rungsInOrder: ReadonlyArray<HealingState.Rung> = ["degraded", "unhealthy",
 
 type Move = typeof HealingState.step<Remedy.Remedy<any>>
 
-/** Whether what a remedy was for is well: judged by the latest runs, not by the thresholds. */
-type Cured = (report: Health.Report, trigger: string) => boolean
+/** Why what a remedy was for is not well: judged by the latest runs, not by the thresholds. */
+type Complaint = (report: Health.Report, trigger: string) => string | undefined
 
-const passed = (check: Health.CheckResult): boolean => check.latest._tag === "Passed"
+const ofCheck: Complaint = (report, trigger) => {
+  const check = report.checks.find((check) => check.name === trigger)
+  return check?.latest._tag === "Failed" ? `${trigger} still fails: ${check.latest.error}` : undefined
+}
 
-const checkPasses: Cured = (report, trigger) => report.checks.some((check) => check.name === trigger && passed(check))
-
-const statusIsBetter: Cured = (report, trigger) => {
-  const status = Health.status(report.checks.map((check) => ({ critical: check.critical, passing: passed(check) })))
-  return !Health.isAtLeast(status, trigger as HealingState.Rung)
+const ofStatus: Complaint = (report, trigger) => {
+  const status = Health.status(
+    report.checks.map(({ critical, latest }) => ({ critical, passing: latest._tag === "Passed" }))
+  )
+  return Health.isAtLeast(status, trigger as HealingState.Rung) ? `still ${status}` : undefined
 }
 
 const remember = <A>(list: Array<A>, item: A): void => {
@@ -357,19 +361,19 @@ class Healer implements Service {
     const report = yield* this.health.check
     this.rounds++
     remember(this.reports, report)
-    const left = yield* this.move(HealingState.step, report, checkPasses)
-    yield* this.move(HealingState.climb, left, statusIsBetter)
+    const left = yield* this.move(HealingState.step, report, ofCheck)
+    yield* this.move(HealingState.climb, left, ofStatus)
     return report
   })
 
   /** Decides, does it, and returns what the checks say then. */
-  private move(decide: Move, report: Health.Report, cured: Cured): Effect.Effect<Health.Report> {
+  private move(decide: Move, report: Health.Report, complaint: Complaint): Effect.Effect<Health.Report> {
     return Effect.gen(this, function*() {
       const now = yield* monotonic
       const [state, actions] = decide(this.settings.config, this.state, report, now)
       this.state = state
       let latest = report
-      for (const action of actions) latest = yield* this.perform(action, latest, cured)
+      for (const action of actions) latest = yield* this.perform(action, latest, complaint)
       return latest
     })
   }
@@ -377,11 +381,11 @@ class Healer implements Service {
   private perform(
     action: HealingState.Action<Remedy.Remedy<any>>,
     report: Health.Report,
-    cured: Cured
+    complaint: Complaint
   ): Effect.Effect<Health.Report> {
     switch (action._tag) {
       case "Apply":
-        return this.apply(action, report, cured)
+        return this.apply(action, report, complaint)
       case "Propose":
         return Effect.as(this.publish(appliedEvent(action, true)), report)
       case "Skip":
@@ -391,7 +395,7 @@ class Healer implements Service {
     }
   }
 
-  private apply(action: Step, report: Health.Report, cured: Cured): Effect.Effect<Health.Report> {
+  private apply(action: Step, report: Health.Report, complaint: Complaint): Effect.Effect<Health.Report> {
     return Effect.gen(this, function*() {
       const { attempt, remedy, trigger } = action
       const guard = this.guardOf(remedy)
@@ -401,10 +405,10 @@ class Healer implements Service {
       }
       this.applied++
       yield* this.publish(appliedEvent(action, false))
-      const ran = yield* guard.run(Effect.mapInputContext(remedy.effect, (_: Context.Context<never>) => this.context))
+      const ran = yield* guard.run(closeOver(this.context)(remedy.effect))
       if (Either.isRight(ran)) yield* Effect.sleep(remedy.verifyAfter)
       const after = yield* this.health.recheck(Health.failing(report))
-      const error = Either.isLeft(ran) ? ran.left : cured(after, trigger) ? undefined : `${trigger} as before`
+      const error = Either.isLeft(ran) ? ran.left : complaint(after, trigger)
       const at = yield* Clock.currentTimeMillis
       const treatment = { remedy: remedy.name, trigger, attempt, at }
       if (error === undefined) {
@@ -441,7 +445,7 @@ class Healer implements Service {
     const delivery = Escalation.deliver(escalation, this.settings.escalate).pipe(
       Effect.zipRight(Effect.sync(() => this.undelivered--)),
       Effect.provideService(Events.Events, this.events),
-      Effect.mapInputContext((_: Context.Context<never>) => this.context),
+      closeOver(this.context),
       Effect.interruptible
     )
     return Effect.zipRight(event, Effect.asVoid(Effect.forkIn(delivery, this.scope)))

@@ -18,6 +18,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Events from "./Events.js"
 import * as HealthCheck from "./HealthCheck.js"
+import { closeOver } from "./internal/closeOver.js"
 import * as Check from "./internal/options.js"
 import * as Time from "./internal/time.js"
 
@@ -168,7 +169,7 @@ export const make = <const Checks extends HealthCheck.Checks>(
     const scope = yield* Effect.scope
     const probes = yield* Effect.forEach(
       Object.entries<HealthCheck.HealthCheck<HealthCheck.Context<Checks>>>(checks),
-      ([name, check]) => probeOf(name, { ...check, effect: Effect.mapInputContext(check.effect, () => context) })
+      ([name, check]) => probeOf(name, { ...check, effect: closeOver(context)(check.effect) })
     )
     const history: Array<Report> = []
     let latest: { readonly report: Report; readonly at: number } | undefined

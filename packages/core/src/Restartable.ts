@@ -4,12 +4,12 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Scope from "effect/Scope"
+import { closeOver } from "./internal/closeOver.js"
 import * as Remedy from "./Remedy.js"
 
 /**
@@ -89,7 +89,7 @@ export const make = <A, E, R>(
         const scope = yield* Scope.make()
         const built = yield* restore(program).pipe(
           Scope.extend(scope),
-          Effect.mapInputContext((_: Context.Context<never>) => context),
+          closeOver(context),
           Effect.exit
         )
         const interrupted = Exit.isFailure(built) && Cause.isInterruptedOnly(built.cause)
