@@ -23,13 +23,13 @@ export const main: Effect.Effect<void> = Effect.gen(function*() {
   const call = Effect.suspend(() => Effect.fail(new ApiDown({ attempt: ++attempt })))
 
   // #region usage
-  const withinBudget = Backoff.make({
+  const withinBudget = Backoff.make<ApiDown>({
     base: "2 seconds",
     cap: "60 seconds",
     jitter: "full",
     maxRetries: 10,
     maxTotalDelay: budget,
-    onRetry: ({ delay, error, totalDelay }: Backoff.Retry & { readonly error: ApiDown }) => {
+    onRetry: ({ delay, error, totalDelay }) => {
       waited = totalDelay
       return timed(`✗ ${error.message}, retrying in ${seconds(delay)}`)
     }
