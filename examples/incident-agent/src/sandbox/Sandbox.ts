@@ -29,6 +29,7 @@ import { ecs } from "./Ecs.js"
 import { elasticache } from "./ElastiCache.js"
 import * as Faults from "./Faults.js"
 import * as Fleet from "./Fleet.js"
+import * as FleetFile from "./FleetFile.js"
 import { kubernetes } from "./Kubernetes.js"
 import * as Ledger from "./Ledger.js"
 import { loki } from "./Loki.js"
@@ -48,6 +49,8 @@ export interface Options {
   readonly port?: number | undefined
   /** The file to which ledger lines are appended; without it they are kept in memory alone. */
   readonly ledger?: string | undefined
+  /** The file in which the fleet is kept; if it is there, the sandbox goes on from it. */
+  readonly state?: string | undefined
   /** Fixes the noise of the fleet and the chance of faults with a `rate`. */
   readonly seed?: number | undefined
 }
@@ -125,30 +128,38 @@ export class Sandbox extends Context.Tag("incident-agent/Sandbox")<Sandbox, Serv
  */
 export const make: (
   options?: Options
-) => Effect.Effect<Service, ServeError | Ledger.LedgerUnavailable, Scope.Scope> = Effect.fnUntraced(
-  function*(options: Options = {}) {
-    const seed = options.seed ?? defaults.seed
-    const world = makeWorld(
-      Fleet.make(seed, yield* Clock.currentTimeMillis),
-      yield* Ledger.make(options.ledger),
-      Random.make(seed)
-    )
-    const node = createServer()
-    const server = yield* NodeHttpServer.make(() => node, { host: "127.0.0.1", port: options.port ?? defaults.port })
-    yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
-    yield* Effect.provideService(HttpServer.serveEffect(router(world)), HttpServer.HttpServer, server)
-    return {
-      url: server.address._tag === "TcpAddress" ? `http://127.0.0.1:${server.address.port}` : server.address.path,
-      ledger: world.ledger.lines,
-      fleet: Effect.sync(() => world.fleet),
-      faults: Effect.sync(() => world.faults),
-      setFaults: (faults) =>
-        Effect.sync(() => {
-          world.faults = faults
-        })
+) => Effect.Effect<Service, ServeError | Ledger.LedgerUnavailable | FleetFile.StateUnavailable, Scope.Scope> = Effect
+  .fnUntraced(
+    function*(options: Options = {}) {
+      const seed = options.seed ?? defaults.seed
+      const fresh = Fleet.make(seed, yield* Clock.currentTimeMillis)
+      const world: World = {
+        fleet: options.state === undefined ? fresh : yield* FleetFile.load(options.state, fresh),
+        faults: [],
+        ledger: yield* Ledger.make(options.ledger),
+        random: Random.make(seed),
+        keep: (fleet) => {
+          world.fleet = fleet
+          if (options.state !== undefined) FleetFile.save(options.state, fleet)
+        }
+      }
+      world.keep(world.fleet)
+      const node = createServer()
+      const server = yield* NodeHttpServer.make(() => node, { host: "127.0.0.1", port: options.port ?? defaults.port })
+      yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
+      yield* Effect.provideService(HttpServer.serveEffect(router(world)), HttpServer.HttpServer, server)
+      return {
+        url: server.address._tag === "TcpAddress" ? `http://127.0.0.1:${server.address.port}` : server.address.path,
+        ledger: world.ledger.lines,
+        fleet: Effect.sync(() => world.fleet),
+        faults: Effect.sync(() => world.faults),
+        setFaults: (faults) =>
+          Effect.sync(() => {
+            world.faults = faults
+          })
+      }
     }
-  }
-)
+  )
 
 /**
  * A sandbox as a Layer.
@@ -156,7 +167,9 @@ export const make: (
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options?: Options): Layer.Layer<Sandbox, ServeError | Ledger.LedgerUnavailable> =>
+export const layer = (
+  options?: Options
+): Layer.Layer<Sandbox, ServeError | Ledger.LedgerUnavailable | FleetFile.StateUnavailable> =>
   Layer.scoped(Sandbox, make(options))
 
 // -----------------------------------------------------------------------------
@@ -168,14 +181,9 @@ interface World {
   faults: ReadonlyArray<Faults.Fault>
   readonly ledger: Ledger.Ledger
   readonly random: Random.Random
+  /** Makes this the fleet, in the file as well if there is one. */
+  readonly keep: (fleet: Fleet.Fleet) => void
 }
-
-const makeWorld = (fleet: Fleet.Fleet, ledger: Ledger.Ledger, random: Random.Random): World => ({
-  fleet,
-  faults: [],
-  ledger,
-  random
-})
 
 const router = (world: World) => {
   const ofVendors = vendors.reduce(
@@ -288,7 +296,7 @@ const serve = (world: World, vendor: Vendor.Vendor, route: Vendor.Route) =>
     const perform = (carriedOut: boolean, statusOf: (reply: Vendor.Reply) => number) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         const outcome = handle(world.fleet, call, now)
-        if (carriedOut) world.fleet = outcome.fleet
+        if (carriedOut && outcome.fleet !== world.fleet) world.keep(outcome.fleet)
         world.ledger.append({
           at: new Date(now).toISOString(),
           vendor: vendor.name,

@@ -1,0 +1,107 @@
+/**
+ * The agent's two actions. Each happens once per decision, however often the agent crashes: an outcome that is unknown
+ * is looked up at the vendor before anything is sent again.
+ *
+ * @since 0.1.0
+ */
+import * as Idempotency from "@firebreak/core/Idempotency"
+import type { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { CacheAdmin } from "./CacheAdmin.js"
+import { Orchestrator } from "./Orchestrator.js"
+import type { ActionName } from "./Runbook.js"
+import { classify, VendorError } from "./VendorError.js"
+
+/**
+ * What an action is about. `decidedAt` tells this decision from an earlier or a later one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Target = Schema.Struct({
+  incident: Schema.String,
+  service: Schema.String,
+  decidedAt: Schema.Number
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Target = typeof Target.Type
+
+/**
+ * Restarts the pods of the service; returns the rollout's id.
+ *
+ * @since 0.1.0
+ * @category actions
+ */
+export const RestartPods = Idempotency.make(
+  "restart_pods",
+  {
+    payload: Target,
+    key: keyOf,
+    success: Schema.String,
+    error: VendorError,
+    classify,
+    onUnknown: {
+      probe: ({ decidedAt, service }) =>
+        Effect.flatMap(Orchestrator, (orchestrator) => orchestrator.restartedSince({ service, at: decidedAt }))
+    }
+  },
+  ({ decidedAt, service }) =>
+    Effect.flatMap(Orchestrator, (orchestrator) => orchestrator.restart({ service, at: decidedAt }))
+)
+
+/**
+ * Clears the cache of the service; returns the cluster's name.
+ *
+ * @since 0.1.0
+ * @category actions
+ */
+export const ClearCache = Idempotency.make(
+  "clear_cache",
+  {
+    payload: Target,
+    key: keyOf,
+    success: Schema.String,
+    error: VendorError,
+    classify,
+    onUnknown: {
+      probe: ({ decidedAt, service }) =>
+        Effect.flatMap(CacheAdmin, (admin) => admin.rebootedSince({ cluster: cacheOf(service), at: decidedAt }))
+    }
+  },
+  ({ decidedAt, service }) =>
+    Effect.flatMap(CacheAdmin, (admin) => admin.reboot({ cluster: cacheOf(service), at: decidedAt }))
+)
+
+/**
+ * Takes an action of the runbook.
+ *
+ * @since 0.1.0
+ * @category actions
+ */
+export const act = (name: ActionName, target: Target): Effect.Effect<
+  string,
+  VendorError | Idempotency.Failure,
+  Orchestrator | CacheAdmin | IdempotencyStore
+> => {
+  switch (name) {
+    case "restart_pods":
+      return RestartPods(target)
+    case "clear_cache":
+      return ClearCache(target)
+  }
+}
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+function keyOf({ decidedAt, incident, service }: Target): string {
+  return `${incident}/${service}/${decidedAt}`
+}
+
+const cacheOf = (service: string) => `${service}-cache`

@@ -1,0 +1,107 @@
+/**
+ * An incident as it comes in, checked: what is wrong with a bad one is said in one line that names the field.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+
+const Name = (field: string, max: number) =>
+  Schema.String.pipe(Schema.filter((text) =>
+    /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(text) && text.length <= max
+      ? undefined
+      : `${field} must be 1 to ${max} letters, digits, ".", "_" or "-", starting with a letter or digit, got ${
+        JSON.stringify(text.slice(0, 80))
+      }`
+  ))
+
+/**
+ * How bad it is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Severity = Schema.Literal("critical", "high", "medium", "low").annotations({
+  message: ({ actual }) => `severity must be critical, high, medium or low, got ${JSON.stringify(actual)}`
+})
+
+/**
+ * An incident in the agent's wire format.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Incident extends Schema.Class<Incident>("Incident")({
+  incident_id: Name("incident_id", 128),
+  severity: Severity,
+  service: Name("service", 128),
+  description: Schema.String.pipe(
+    Schema.minLength(1, { message: () => "description must not be empty" }),
+    Schema.maxLength(2_000, { message: () => "description must have at most 2000 characters" })
+  )
+}) {}
+
+/**
+ * The chapter's own incident.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const chapter: Incident = new Incident({
+  incident_id: "INC-20240111-001",
+  severity: "high",
+  service: "payment-api",
+  description: "High error rate detected (5% of requests failing)"
+})
+
+/**
+ * The largest incident accepted, in bytes.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const maxBytes = 1_000_000
+
+/**
+ * Input that is no incident. Nothing was written.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BadIncident extends Data.TaggedError("BadIncident")<{ readonly message: string }> {}
+
+/**
+ * Reads an incident from JSON text.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parse = (text: string): Effect.Effect<Incident, BadIncident> => {
+  const size = Buffer.byteLength(text)
+  if (size > maxBytes) {
+    return new BadIncident({ message: `the incident is ${size} bytes long, at most ${maxBytes} are read` })
+  }
+  return Effect.try({
+    try: (): unknown => JSON.parse(text),
+    catch: (error) => new BadIncident({ message: `the incident is not JSON: ${(error as Error).message}` })
+  }).pipe(
+    Effect.flatMap((json) =>
+      Effect.mapError(decode(json), (error) => {
+        const { message, path } = ParseResult.ArrayFormatter.formatErrorSync(error)[0]!
+        const field = path.map(String).join(".")
+        const named = field === "" || message.startsWith(field) ? message : `${field} ${lower(message)}`
+        return new BadIncident({ message: named.replace(/\s+/g, " ") })
+      })
+    )
+  )
+}
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const decode = Schema.decodeUnknown(Incident)
+
+const lower = (text: string) => text.charAt(0).toLowerCase() + text.slice(1)

@@ -1,0 +1,137 @@
+/**
+ * `run`: one incident, from its JSON to an exit code.
+ *
+ * @since 0.1.0
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Events from "@firebreak/core/Events"
+import * as EventSink from "@firebreak/core/EventSink"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Fs from "node:fs/promises"
+import { HandleIncident } from "./Agent.js"
+import type {} from "./AgentEvents.js"
+import * as Incident from "./Incident.js"
+import * as Live from "./Live.js"
+import { Paging } from "./Paging.js"
+import * as Reporter from "./Reporter.js"
+import * as SandboxProcess from "./SandboxProcess.js"
+
+/**
+ * What the command line says.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly incident: string | undefined
+  readonly dataDir: string
+  readonly vendors: string | undefined
+  readonly orchestrator: "kubernetes" | "ecs"
+  readonly json: boolean
+}
+
+/**
+ * Runs the incident and ends the process: 0 resolved, 1 failed, 2 bad input, 3 escalated.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const main = (options: Options): void =>
+  NodeRuntime.runMain(program(options), {
+    disableErrorReporting: true,
+    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? Number(exit.value) : 1)
+  })
+
+/**
+ * Handles the incident with whatever services are provided; the exit code it deserves.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const handle = (incident: Incident.Incident) =>
+  Effect.gen(function*() {
+    const known = yield* HandleIncident.outcome(incident)
+    const paging = yield* Paging
+    // what an earlier run could not send; if it still cannot be sent it stays in the spool
+    yield* Effect.ignore(paging.deliver)
+    if (known._tag === "Some") {
+      const outcome = known.value
+      yield* Events.publish({
+        _tag: "IncidentKnown",
+        incident: incident.incident_id,
+        outcome: Exit.isSuccess(outcome) ? "resolved" : "escalated",
+        detail: Exit.match(outcome, {
+          onSuccess: ({ actions }) => actions.join(", "),
+          onFailure: (cause) => cause._tag === "Fail" ? cause.error.reason : "failed"
+        })
+      })
+      return Exit.isSuccess(outcome) ? 0 : 3
+    }
+    return yield* HandleIncident.run(incident).pipe(
+      Effect.as(0),
+      Effect.catchTag("Escalated", () => Effect.succeed(3))
+    )
+  })
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const program = (options: Options) =>
+  Effect.gen(function*() {
+    const incident = yield* read(options.incident)
+    yield* Effect.tryPromise({
+      try: () => Fs.mkdir(options.dataDir, { recursive: true }),
+      catch: (error) => new Incident.BadIncident({ message: `--data-dir cannot be used: ${(error as Error).message}` })
+    })
+    const vendors = options.vendors ?? (yield* SandboxProcess.start(options.dataDir))
+    const sink = options.json ? EventSink.layerJson : Reporter.layer({ colour: colourful })
+    return yield* handle(incident).pipe(
+      Effect.provide(
+        Live.layer({ ...options, vendors }).pipe(Layer.provideMerge(sink), Layer.provideMerge(Events.layer))
+      )
+    )
+  }).pipe(
+    Effect.scoped,
+    Effect.catchAll((error) => tell(error.message, error._tag === "BadIncident" ? 2 : 1)),
+    Effect.catchAllDefect((defect) => tell(defect instanceof Error ? defect.message : String(defect), 1))
+  )
+
+const tell = (message: string, code: number) =>
+  Effect.sync(() => {
+    process.stderr.write(`firebreak: ${message}\n`)
+    return code
+  })
+
+const colourful = process.stdout.isTTY && !process.env["NO_COLOR"]
+
+const read = (source: string | undefined): Effect.Effect<Incident.Incident, Incident.BadIncident> => {
+  if (source === undefined) return Effect.succeed(Incident.chapter)
+  return Effect.tryPromise({
+    try: () => source === "-" ? readSome(process.stdin) : readFile(source),
+    catch: (error) => new Incident.BadIncident({ message: `--incident cannot be read: ${(error as Error).message}` })
+  }).pipe(Effect.flatMap(Incident.parse))
+}
+
+const readFile = async (path: string): Promise<string> => {
+  const file = await Fs.open(path)
+  try {
+    return await readSome(file.createReadStream({ end: Incident.maxBytes }))
+  } finally {
+    await file.close()
+  }
+}
+
+/** Reads no more than it takes to know that the input is too large. */
+const readSome = async (stream: AsyncIterable<Buffer | string>): Promise<string> => {
+  const chunks: Array<Buffer> = []
+  let size = 0
+  for await (const chunk of stream) {
+    chunks.push(Buffer.from(chunk))
+    size += chunks.at(-1)!.length
+    if (size > Incident.maxBytes) break
+  }
+  return Buffer.concat(chunks).toString()
+}

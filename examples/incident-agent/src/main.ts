@@ -1,0 +1,69 @@
+/**
+ * The agent's command line. It reads flags, says hello, and only then loads what the command needs.
+ *
+ * @since 0.1.0
+ */
+import { parseArgs } from "node:util"
+
+const usage = `Usage: pnpm start [run] [--incident FILE|-] [--data-dir DIR] [--vendors URL]
+                 [--orchestrator kubernetes|ecs] [--json]
+
+  --incident FILE  the incident as JSON, - for standard input (default: INC-20240111-001)
+  --data-dir DIR   where checkpoints, actions and unsent pages are kept (default: .firebreak)
+  --vendors URL    base URL of the vendors (default: a sandbox of its own)
+  --orchestrator   what restarts pods (default: kubernetes)
+  --json           one event a line, as JSON
+
+Exit: 0 resolved, 1 failed, 2 bad input, 3 escalated to a human`
+
+const fail = (message: string): never => {
+  process.stderr.write(`firebreak: ${message}\n`)
+  process.exit(2)
+}
+
+const parse = () => {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        incident: { type: "string" },
+        "data-dir": { type: "string", default: ".firebreak" },
+        vendors: { type: "string" },
+        orchestrator: { type: "string", default: "kubernetes" },
+        json: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false }
+      }
+    })
+  } catch (error) {
+    return fail(`${(error as Error).message.split(". ")[0]}\n\n${usage}`)
+  }
+}
+
+const { positionals, values } = parse()
+
+if (values.help) {
+  process.stdout.write(`${usage}\n`)
+  process.exit(0)
+}
+const [command = "run", ...rest] = positionals
+if (command !== "run") fail(`there is no command "${command}"\n\n${usage}`)
+if (rest.length > 0) fail(`unexpected argument "${rest[0]}"\n\n${usage}`)
+const { orchestrator } = values
+if (orchestrator !== "kubernetes" && orchestrator !== "ecs") {
+  fail(`--orchestrator must be kubernetes or ecs, got "${orchestrator}"`)
+}
+if (values["data-dir"] === "") fail("--data-dir must name a directory")
+if (values.vendors !== undefined && !URL.canParse(values.vendors)) {
+  fail(`--vendors must be a URL such as http://127.0.0.1:4010, got "${values.vendors}"`)
+}
+
+if (!values.json) process.stdout.write("🚀 Firebreak incident agent\n")
+
+const { main } = await import("./Run.js")
+main({
+  incident: values.incident,
+  dataDir: values["data-dir"],
+  vendors: values.vendors,
+  orchestrator: orchestrator === "ecs" ? "ecs" : "kubernetes",
+  json: values.json
+})

@@ -1,0 +1,182 @@
+/**
+ * AWS through its SDK v3, which is loaded when first used and never retries by itself (`maxAttempts: 1`): one layer
+ * retries, and that is `VendorCall`. ElastiCache clears caches; ECS restarts services.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { CacheAdmin } from "../CacheAdmin.js"
+import { Orchestrator } from "../Orchestrator.js"
+import { VendorError } from "../VendorError.js"
+import * as VendorCall from "./VendorCall.js"
+import { VendorConfig } from "./VendorConfig.js"
+
+/**
+ * Caches in ElastiCache.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerElastiCache: Layer.Layer<CacheAdmin, never, VendorConfig | VendorCall.Aws> = Layer.scoped(
+  CacheAdmin,
+  Effect.gen(function*() {
+    const context = yield* Effect.context<VendorCall.Aws>()
+    const sdk = yield* client("elasticache", async (options) => {
+      const sdk = await import("@aws-sdk/client-elasticache")
+      return { ...sdk, client: new sdk.ElastiCacheClient(options) }
+    })
+    return {
+      reboot: ({ cluster }) =>
+        Effect.gen(function*() {
+          const { client, DescribeCacheClustersCommand, RebootCacheClusterCommand } = yield* sdk
+          const found = yield* call("describeCacheClusters", (abortSignal) =>
+            client.send(
+              new DescribeCacheClustersCommand({ CacheClusterId: cluster, ShowCacheNodeInfo: true }),
+              { abortSignal }
+            ))
+          const nodes = (found.CacheClusters?.[0]?.CacheNodes ?? []).flatMap(({ CacheNodeId }) => CacheNodeId ?? [])
+          yield* call("rebootCacheCluster", (abortSignal) =>
+            client.send(
+              new RebootCacheClusterCommand({ CacheClusterId: cluster, CacheNodeIdsToReboot: nodes }),
+              { abortSignal }
+            ))
+          return cluster
+        }).pipe(Effect.provide(context)),
+      rebootedSince: ({ at, cluster }) =>
+        Effect.gen(function*() {
+          const { client, DescribeEventsCommand } = yield* sdk
+          const { Events = [] } = yield* call("describeEvents", (abortSignal) =>
+            client.send(
+              new DescribeEventsCommand({
+                SourceIdentifier: cluster,
+                SourceType: "cache-cluster",
+                StartTime: new Date(at)
+              }),
+              { abortSignal }
+            ))
+          return Events.some(({ Message = "" }) => /shutdown|restarted/.test(Message))
+            ? Option.some(cluster)
+            : Option.none()
+        }).pipe(Effect.provide(context))
+    }
+  })
+)
+
+/**
+ * Services in ECS. UpdateService has no client token, so a restart is known by a deployment created since.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerEcs: Layer.Layer<Orchestrator, never, VendorConfig | VendorCall.Aws> = Layer.scoped(
+  Orchestrator,
+  Effect.gen(function*() {
+    const context = yield* Effect.context<VendorCall.Aws>()
+    const { environment: cluster } = yield* VendorConfig
+    const sdk = yield* client("ecs", async (options) => {
+      const sdk = await import("@aws-sdk/client-ecs")
+      return { ...sdk, client: new sdk.ECSClient(options) }
+    })
+    const deployments = (service: string) =>
+      Effect.gen(function*() {
+        const { client, DescribeServicesCommand } = yield* sdk
+        const { services = [] } = yield* call("describeServices", (abortSignal) =>
+          client.send(new DescribeServicesCommand({ cluster, services: [service] }), { abortSignal }))
+        return services[0]?.deployments ?? []
+      })
+    return {
+      restart: ({ service }) =>
+        Effect.gen(function*() {
+          const { client, UpdateServiceCommand } = yield* sdk
+          const answer = yield* call("updateService", (abortSignal) =>
+            client.send(new UpdateServiceCommand({ cluster, service, forceNewDeployment: true }), { abortSignal }))
+          return answer.service?.deployments?.find(({ status }) =>
+            status === "PRIMARY"
+          )?.id ?? service
+        }).pipe(Effect.provide(context)),
+      restartedSince: ({ at, service }) =>
+        Effect.map(
+          deployments(service),
+          (all) =>
+            Option.fromNullable(all.find(({ createdAt }) => createdAt !== undefined && createdAt.getTime() >= at)?.id)
+        ).pipe(
+          Effect.provide(context)
+        ),
+      isComplete: ({ service }) =>
+        Effect.map(deployments(service), (all) => all.length === 1 && all[0]?.rolloutState === "COMPLETED").pipe(
+          Effect.provide(context)
+        )
+    }
+  })
+)
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+interface ClientOptions {
+  readonly endpoint: string
+  readonly region: string
+  readonly maxAttempts: number
+  readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string }
+}
+
+/** A client that is made at its first use and destroyed with the scope. */
+const client = <A extends { readonly client: { readonly destroy: () => void } }>(
+  vendor: "ecs" | "elasticache",
+  make: (options: ClientOptions) => Promise<A>
+) =>
+  Effect.gen(function*() {
+    const config = yield* VendorConfig
+    let made: A | undefined
+    yield* Effect.addFinalizer(() => Effect.sync(() => made?.client.destroy()))
+    return yield* Effect.cached(Effect.promise(async () =>
+      made = await make({
+        endpoint: config.url(vendor),
+        region: config.awsRegion,
+        maxAttempts: 1,
+        credentials: {
+          accessKeyId: Redacted.value(config.awsAccessKeyId),
+          secretAccessKey: Redacted.value(config.awsSecretAccessKey)
+        }
+      })
+    ))
+  })
+
+const protect = VendorCall.make("aws", VendorCall.Aws)
+
+const call = <A>(operation: string, send: (signal: AbortSignal) => Promise<A>) =>
+  Effect.tryPromise({ try: send, catch: (error) => toVendorError(operation, error) }).pipe(protect(operation))
+
+/** AWS's names for "not now". */
+const throttles = new Set([
+  "Throttling",
+  "ThrottlingException",
+  "ThrottledException",
+  "RequestLimitExceeded",
+  "TooManyRequestsException",
+  "SlowDown"
+])
+
+const toVendorError = (operation: string, error: unknown): VendorError => {
+  const { $metadata, $response, message, name } = error as {
+    readonly name?: string
+    readonly message?: string
+    readonly $metadata?: { readonly httpStatusCode?: number }
+    readonly $response?: { readonly headers?: Readonly<Record<string, string>> }
+  }
+  const status = $metadata?.httpStatusCode
+  const asked = Number($response?.headers?.["x-amz-retry-after"])
+  return new VendorError({
+    vendor: "aws",
+    operation,
+    kind: throttles.has(name ?? "") ? "throttled" : status === undefined || status >= 500 ? "unavailable" : "refused",
+    detail: `${name ?? "Error"}: ${message ?? String(error)}`,
+    ...(status !== undefined && { status }),
+    ...(asked > 0 && { retryAfterMillis: Duration.toMillis(asked) })
+  })
+}
