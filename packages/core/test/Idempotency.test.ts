@@ -660,6 +660,43 @@ describe("Idempotency", () => {
     )
 
     test(
+      "an owner whose renewal says it was taken over is interrupted at once",
+      Effect.gen(function*() {
+        const store = yield* IdempotencyStore
+        const interrupted = yield* Ref.make(false)
+        const action = counted(() => Effect.onInterrupt(Effect.never, () => Ref.set(interrupted, true)))
+        const renew: Service["renew"] = () => Effect.succeed(false)
+        const caller = yield* Effect.fork(
+          Effect.flip(Effect.provideService(action.call(one), IdempotencyStore, { ...store, renew }))
+        )
+        yield* TestClock.adjust("9 seconds")
+        assert.isFalse(yield* Ref.get(interrupted))
+        yield* TestClock.adjust("1 second")
+        assert.isTrue(yield* Ref.get(interrupted))
+        assert.instanceOf(yield* Fiber.join(caller), Idempotency.OutcomeUnknown)
+        assert.strictEqual(action.runs, 1)
+      })
+    )
+
+    test(
+      "an owner that ends after it was taken over does not overwrite the record, nor answer with its own result",
+      Effect.gen(function*() {
+        const store = yield* IdempotencyStore
+        // believes that it still holds the key
+        const renew: Service["renew"] = () => Effect.succeed(true)
+        const late = counted(() => Effect.as(Effect.sleep("1 minute"), 1), { onUnknown: "retry" })
+        const caller = yield* Effect.fork(
+          Effect.provideService(late.call(one), IdempotencyStore, { ...store, renew })
+        )
+        yield* TestClock.adjust("31 seconds")
+        assert.strictEqual(yield* counted(() => Effect.succeed(99), { onUnknown: "retry" }).call(one), 99)
+        yield* TestClock.adjust("30 seconds")
+        assert.strictEqual(yield* Fiber.join(caller), 99)
+        assert.strictEqual(yield* late.call(one), 99)
+      })
+    )
+
+    test(
       "goes on through a store that is out of reach for less than the lease",
       Effect.gen(function*() {
         const store = yield* IdempotencyStore
