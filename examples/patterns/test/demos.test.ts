@@ -160,6 +160,61 @@ describe("the idempotency demo", () => {
     }))
 })
 
+describe("the self-healing demo", () => {
+  it.effect("resets, fails over, escalates once, and fails back when a human has repaired the rest", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("self-healing")
+      expectInOrder(lines, [
+        "Health check #1: healthy",
+        "Health check #2: healthy",
+        "Health check #3: degraded - 3/4 checks passing",
+        "✓ reset connections: it helped",
+        "Health check #4: healthy",
+        "Health check #5: healthy",
+        "Health check #6: unhealthy - 2/4 checks passing",
+        "✗ reset connections",
+        "🔀 failed over to replica",
+        "Health check #7: healthy",
+        "Health check #8: unhealthy",
+        "has no backup left",
+        "Health check #10: unhealthy",
+        "🚨 escalated (too many failures)",
+        "ON-CALL ENGINEER PAGED",
+        "bad rounds in a row: 3",
+        "Health check #11: unhealthy",
+        "🔙 failed back to primary",
+        "healthy - 4/4 checks passing"
+      ])
+      expect(count(lines, "🚨")).toBe(1)
+      const after = lines.slice(lines.findIndex((line) => line.includes("🚨")))
+      expect(after.filter((line) => line.includes("🔧"))).toEqual([])
+    }))
+})
+
+describe("the degradation demos", () => {
+  it.effect("answer from the cache where a service fails, and name what is missing", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("degradation")
+      expect(count(lines, "Attempt ")).toBe(5)
+      expect(count(lines, "  level ") + count(lines, "  refused: ")).toBe(5)
+      expect(count(lines, "level full")).toBeGreaterThan(0)
+      expect(count(lines, "level moderate")).toBeGreaterThan(0)
+      // only an answer that is not full warns its users
+      expect(count(lines, "Limited functionality")).toBe(count(lines, "  level ") - count(lines, "level full"))
+      expect(lines.some((line) => /: answer \d+ of \w+ \(.+ old\)/.test(line))).toBe(true)
+    }))
+
+  it.effect("accept one and the same outage or refuse it, as the tolerance says", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("degradation-levels")
+      expectInOrder(lines, ["Permissive", "Moderate", "Strict"])
+      const accepted = lines.map((line) => line.includes("accepted"))
+      // a stricter tolerance never accepts what a wider one refused
+      expect(accepted).toEqual([...accepted].sort((a, b) => Number(b) - Number(a)))
+      expect(new Set(accepted).size).toBe(2)
+    }))
+})
+
 describe("every demo", () => {
   for (const name of Object.keys(demos)) {
     it.live(`${name} prints the same at every run`, () =>
