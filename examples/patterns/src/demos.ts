@@ -38,5 +38,9 @@ export const demos: Readonly<Record<string, Demo>> = {
   "degradation-levels": {
     about: "one outage under three tolerances: accepted, or refused",
     load: () => import("./degradation-levels.js")
+  },
+  "self-healing": {
+    about: "a remedy, a failover, and in the end a human: an agent that looks after itself",
+    load: () => import("./self-healing.js")
   }
 }

@@ -70,7 +70,7 @@ export interface State {
 }
 
 /**
- * Why people are called: too many bad reports in a row, or nothing left to try for these checks.
+ * Why people are called: too many bad reports in a row, or every remedy that applies to what fails is used up.
  *
  * @since 0.1.0
  * @category models
@@ -193,12 +193,14 @@ const reasonToEscalate = (
   if (state.consecutiveFailures >= config.maxConsecutiveFailures) {
     return { _tag: "TooManyFailures", consecutiveFailures: state.consecutiveFailures }
   }
-  const ladder = rungs(config, report.status).flatMap(([, remedies]) => remedies)
-  const checks = report.checks.filter(needsRemedy).map((check) => check.name).filter((name) => {
-    const options = [...config.remedies.get(name) ?? [], ...ladder].filter((remedy) => remedy.enabled)
-    return options.length > 0 && options.every((remedy) => isExhausted(remedy, state.used))
-  })
-  return checks.length === 0 ? undefined : { _tag: "Exhausted", checks }
+  const checks = report.checks.filter(needsRemedy).map((check) => check.name)
+  const options = [
+    ...checks.flatMap((name) => config.remedies.get(name) ?? []),
+    ...rungs(config, report.status).flatMap(([, remedies]) => remedies)
+  ].filter((remedy) => remedy.enabled)
+  const nothingLeft = checks.length > 0 && options.length > 0 &&
+    options.every((remedy) => isExhausted(remedy, state.used))
+  return nothingLeft ? { _tag: "Exhausted", checks } : undefined
 }
 
 const isExhausted = (remedy: Limits, used: State["used"]): boolean =>

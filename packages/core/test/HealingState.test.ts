@@ -192,6 +192,14 @@ describe("HealingState", () => {
         if (action._tag === "Escalate") {
           expect(wasEscalated).toBe(false)
           expect(action.dryRun).toBe(config.observeOnly)
+          if (action.reason._tag === "Exhausted") {
+            const applicable = [
+              ...action.reason.checks.flatMap((check) => config.remedies.get(check) ?? []),
+              ...Health.isAtLeast(report.status, "unhealthy") ? config.ladder.get("unhealthy")! : []
+            ].filter((remedy) => remedy.enabled)
+            expect(applicable.length).toBeGreaterThan(0)
+            for (const remedy of applicable) expect(attempts.get(remedy.name)).toBe(remedy.attempts)
+          } else expect(bad).toBe(config.maxConsecutiveFailures)
           escalated = true
         }
         if (action._tag === "Apply" || action._tag === "Propose") {
