@@ -131,19 +131,19 @@ export const protect: {
   // built per call below, where the clock is; built here for its faults to show here
   Backoff.make(backoff)
 
-  const retry = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-    Effect.flatMap(breaker, ({ name }) =>
+  const retry = <A, E, R>(guarded: Effect.Effect<Either.Either<A, E>, E, R>) =>
+    Effect.flatMap(breaker, (breaker) =>
       Effect.clockWith((clock) =>
         Policy.make({
           retry: {
             schedule: Backoff.make<Failure, R2>({
               ...backoff,
-              name: backoff.name ?? name,
+              name: backoff.name ?? breaker.name,
               retryAfter: backoff.retryAfter ?? ((failure) => askedBy(failure, clock.unsafeCurrentTimeMillis()))
             }),
             while: (error: unknown) => isRetryable(error, isTransient)
           }
-        })(effect)
+        })(endIfOpen(guarded, breaker))
       ))
 
   const verdict = (error: unknown) => verdictOf(error, isTransient, options.rateLimited ?? defaults.rateLimited)
@@ -240,6 +240,20 @@ const tell =
         }
       }
     })
+
+/** The next attempt would be turned away, so the call ends now and not after a wait for nothing. */
+const endIfOpen = <A, E, R>(
+  guarded: Effect.Effect<Either.Either<A, E>, E, R>,
+  breaker: CircuitBreaker.CircuitBreaker
+): Effect.Effect<Either.Either<A, E>, E, R> =>
+  Effect.catchAll(guarded, (error) =>
+    Rejection.isRejection(error)
+      ? Effect.fail(error)
+      : Effect.flatMap(
+        breaker.stats,
+        ({ state }) =>
+          state === "open" || state === "forced-open" ? Effect.succeed(Either.left(error)) : Effect.fail(error)
+      ))
 
 // --- bodies
 

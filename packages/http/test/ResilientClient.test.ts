@@ -4,6 +4,7 @@ import * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import { describe, expect, it } from "@effect/vitest"
+import * as Backoff from "@firebreak/core/Backoff"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
 import * as Events from "@firebreak/core/Events"
 import * as Idempotency from "@firebreak/core/Idempotency"
@@ -19,6 +20,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
+import { readFileSync } from "node:fs"
 
 class Vendor extends CircuitBreaker.Tag("vendor")<Vendor>() {}
 
@@ -286,15 +288,29 @@ describe("ResilientClient: attempt timeout", () => {
 })
 
 describe("ResilientClient: breaker", () => {
-  it.effect("opens at the third failed attempt; the retry gives up at once with what the dependency said last", () =>
+  it.effect("opens at the third failed attempt; the call ends at once with what the dependency said last", () =>
     Effect.gen(function*() {
       const vendor = fake(500, 502, 503)
+      const retries: Array<number> = []
       const client = ResilientClient.protect(vendor.client, {
         breaker: Vendor,
-        backoff: { ...steady, maxRetries: 10 }
+        backoff: { ...steady, maxRetries: 10, onRetry: ({ retry }) => Effect.sync(() => retries.push(retry)) }
       })
-      expect(statusOf(yield* ended(client.get(url), "7 seconds"))).toBe("failed with 503")
+      expect(statusOf(yield* ended(client.get(url), "3 seconds"))).toBe("failed with 503")
       expect(vendor.times()).toEqual([0, 1_000, 3_000])
+      expect(retries).toEqual([1, 2])
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("opened by others during a wait: the call ends with what the dependency told it", () =>
+    Effect.gen(function*() {
+      const vendor = fake(503)
+      const client = ResilientClient.protect(vendor.client, { breaker: Vendor, backoff: steady })
+      const fiber = yield* Effect.fork(Effect.exit(client.get(url)))
+      yield* TestClock.adjust("500 millis")
+      yield* Effect.flatMap(Vendor, (breaker) => breaker.forceOpen)
+      yield* TestClock.adjust("500 millis")
+      expect(statusOf(yield* Fiber.join(fiber))).toBe("failed with 503")
+      expect(vendor.calls()).toBe(1)
     }).pipe(Effect.provide(VendorLive)))
 
   it.effect("a call while it is open is not started and says when to come back, and why", () =>
@@ -302,7 +318,7 @@ describe("ResilientClient: breaker", () => {
       const vendor = fake(503, 503, 503)
       const client = ResilientClient.protect(vendor.client, {
         breaker: Vendor,
-        backoff: { ...steady, maxRetries: 2 }
+        backoff: steady
       })
       yield* ended(client.get(url), "3 seconds")
       const error = yield* Effect.flip(client.get(url))
@@ -452,21 +468,15 @@ describe("ResilientClient: what may be repeated", () => {
 })
 
 describe("ResilientClient: options", () => {
-  it("defaults are those of the production backoff", () => {
-    expect(ResilientClient.defaults).toEqual({
-      backoff: {
-        base: "1 second",
-        factor: 2,
-        cap: "60 seconds",
-        jitter: "full",
-        maxRetries: 3,
-        maxTotalDelay: "2 minutes"
-      },
-      attemptTimeout: "10 seconds",
-      rateLimited: "ignore",
-      idempotencyHeader: "idempotency-key",
-      buffered: false
-    })
+  it("the page of HTTP clients says the defaults", () => {
+    const page = readFileSync(new URL("../../../docs/http.md", import.meta.url), "utf8")
+    const { attemptTimeout, backoff, buffered, idempotencyHeader, rateLimited } = ResilientClient.defaults
+    expect(backoff).toEqual({ ...Backoff.defaults, maxRetries: 3, maxTotalDelay: "2 minutes" })
+    expect(page).toContain("| `backoff` | 1 s, factor 2, cap 60 s, full jitter, 3 retries, 2 min of waiting in all |")
+    expect(page).toContain(`| \`attemptTimeout\` | ${attemptTimeout} |`)
+    expect(page).toContain(`| \`rateLimited\` | \`"${rateLimited}"\` |`)
+    expect(page).toContain(`| \`idempotencyHeader\` | \`"${idempotencyHeader}"\` |`)
+    expect(page).toContain(`| \`buffered\` | \`${buffered}\` |`)
   })
 
   it("a fault in them shows when the client is built", () => {
