@@ -388,7 +388,7 @@ describe("Healing", () => {
   })
 
   it("has the defaults of the book", () => {
-    expect(Healing.defaults).toMatchObject({ every: "30 seconds", maxConsecutiveFailures: 5, history: 100 })
+    expect(Healing.defaults).toMatchObject({ every: "30 seconds", maxConsecutiveFailures: 5 })
     expect(Restartable.defaults.cooldown).toBe("60 seconds")
     expect(Remedy.defaults).toMatchObject({ attempts: 3, cooldown: "1 minute", timeout: "30 seconds" })
   })

@@ -1,0 +1,296 @@
+/**
+ * The loop of `Healing`: rounds that ask the checks, do what `HealingState` decides, and remember what came of it.
+ *
+ * @since 0.1.0
+ */
+import * as Array from "effect/Array"
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import type * as Scope from "effect/Scope"
+import * as Escalation from "./Escalation.js"
+import * as Events from "./Events.js"
+import * as HealingState from "./HealingState.js"
+import * as Health from "./Health.js"
+import { bounded } from "./internal/bounded.js"
+import { closeOver } from "./internal/closeOver.js"
+import * as Time from "./internal/time.js"
+import type * as Remedy from "./Remedy.js"
+
+/**
+ * What a loop is made of; `every` is milliseconds. `Healing` makes it from its options.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Settings<out R> {
+  readonly name: string
+  readonly every: number
+  readonly config: HealingState.Config<Remedy.Remedy<R>>
+  readonly escalate: (escalation: Escalation.Escalation) => Effect.Effect<unknown, unknown, R>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Stats {
+  readonly mode: "healing" | "observing" | "escalated"
+  readonly rounds: number
+  readonly consecutiveFailures: number
+  /** Remedies that ran. */
+  readonly applied: number
+  /** Those after which the checks passed. */
+  readonly succeeded: number
+  readonly failed: number
+  /** Share of `succeeded` in `applied`, 0 to 1; 0 while none ran. */
+  readonly successRate: number
+  /** Escalations that have not got through yet. */
+  readonly undelivered: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly status: Effect.Effect<Health.Status | "unknown">
+  /** The reports of the last 100 rounds, oldest first. */
+  readonly history: Effect.Effect<ReadonlyArray<Health.Report>>
+  /** The last 100 remedies that ran, oldest first. */
+  readonly treatments: Effect.Effect<ReadonlyArray<Escalation.Treatment>>
+  readonly stats: Effect.Effect<Stats>
+  /** Heals again after an escalation, with fresh attempts; cooldowns go on. */
+  readonly resume: Effect.Effect<void>
+  /** Runs one round now and returns the report it started from. */
+  readonly runOnce: Effect.Effect<Health.Report>
+  /** Runs rounds until interrupted. The layer does so by itself. */
+  readonly run: Effect.Effect<never>
+  /** The checks it watches. */
+  readonly health: Health.Service
+}
+
+/**
+ * Makes a loop that rests until `run` or `runOnce`. Escalations that have not got through end with the scope.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <R>(
+  settings: Settings<R>,
+  health: Health.Service
+): Effect.Effect<Service, never, R | Scope.Scope> =>
+  Effect.gen(function*() {
+    const events = yield* Events.Events
+    const scope = yield* Effect.scope
+    return new Healer(settings, health, events, scope, yield* Effect.context<R>())
+  })
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+/** Reports and treatments that are kept. */
+const remembered = 100
+
+type Move<R> = typeof HealingState.step<Remedy.Remedy<R>>
+
+/** Why what a remedy was for is not well: judged by the latest runs, not by the thresholds. */
+type Complaint = (report: Health.Report, trigger: string) => string | undefined
+
+const ofCheck: Complaint = (report, trigger) => {
+  const check = report.checks.find((check) => check.name === trigger)
+  return check?.latest._tag === "Failed" ? `${trigger} still fails: ${check.latest.error}` : undefined
+}
+
+const ofStatus: Complaint = (report, trigger) => {
+  const status = Health.status(
+    report.checks.map(({ critical, latest }) => ({ critical, passing: latest._tag === "Passed" }))
+  )
+  return Health.isAtLeast(status, trigger as HealingState.Rung) ? `still ${status}` : undefined
+}
+
+const remember = <A>(list: Array<A>, item: A): void => {
+  list.push(item)
+  if (list.length > remembered) list.shift()
+}
+
+class Healer<R> implements Service {
+  private state = HealingState.initial
+  private rounds = 0
+  private applied = 0
+  private succeeded = 0
+  private undelivered = 0
+  private readonly reports: Array<Health.Report> = []
+  private readonly treated: Array<Escalation.Treatment> = []
+  private readonly guards = new Map<string, ReturnType<typeof bounded>>()
+  private readonly oneAtATime = Effect.unsafeMakeSemaphore(1)
+
+  constructor(
+    private readonly settings: Settings<R>,
+    readonly health: Health.Service,
+    private readonly events: Events.Service,
+    private readonly scope: Scope.Scope,
+    private readonly context: Context.Context<R>
+  ) {}
+
+  readonly status = Effect.sync(() => this.reports.at(-1)?.status ?? "unknown")
+  readonly history = Effect.sync(() => Array.copy(this.reports))
+  readonly treatments = Effect.sync(() => Array.copy(this.treated))
+  readonly stats = Effect.sync((): Stats => ({
+    mode: this.state._tag === "Escalated"
+      ? "escalated"
+      : this.settings.config.observeOnly
+      ? "observing"
+      : "healing",
+    rounds: this.rounds,
+    consecutiveFailures: this.state.consecutiveFailures,
+    applied: this.applied,
+    succeeded: this.succeeded,
+    failed: this.applied - this.succeeded,
+    successRate: this.applied === 0 ? 0 : this.succeeded / this.applied,
+    undelivered: this.undelivered
+  }))
+
+  readonly resume = Effect.suspend(() => {
+    this.state = HealingState.resume(this.state)
+    return this.publish({ _tag: "HealingResumed", name: this.settings.name })
+  })
+
+  readonly runOnce: Effect.Effect<Health.Report> = Effect.suspend(() => this.round).pipe(this.oneAtATime.withPermits(1))
+
+  readonly run: Effect.Effect<never> = Effect.suspend(() => this.runOnce).pipe(
+    // a round has no failure of its own; this is for the bug that nobody thought of
+    Effect.catchAllDefect((defect) => Effect.logError("A healing round died; the loop goes on", defect)),
+    Effect.zipRight(Effect.suspend(() => Effect.sleep(this.settings.every))),
+    Effect.forever
+  )
+
+  private readonly round = Effect.gen(this, function*() {
+    const report = yield* this.health.check
+    this.rounds++
+    remember(this.reports, report)
+    const left = yield* this.move(HealingState.step, report, ofCheck)
+    yield* this.move(HealingState.climb, left, ofStatus)
+    return report
+  })
+
+  /** Decides, does it, and returns what the checks say then. */
+  private move(decide: Move<R>, report: Health.Report, complaint: Complaint): Effect.Effect<Health.Report> {
+    return Effect.gen(this, function*() {
+      const now = yield* monotonic
+      const [state, actions] = decide(this.settings.config, this.state, report, now)
+      this.state = state
+      let latest = report
+      for (const action of actions) latest = yield* this.perform(action, latest, complaint)
+      return latest
+    })
+  }
+
+  private perform(
+    action: HealingState.Action<Remedy.Remedy<R>>,
+    report: Health.Report,
+    complaint: Complaint
+  ): Effect.Effect<Health.Report> {
+    switch (action._tag) {
+      case "Apply":
+        return this.apply(action, report, complaint)
+      case "Propose":
+        return Effect.as(this.publish(appliedEvent(action, true)), report)
+      case "Skip":
+        return Effect.as(this.publish(skippedEvent(action, action.reason)), report)
+      case "Escalate":
+        return Effect.as(this.escalate(action.reason, report, action.dryRun), report)
+    }
+  }
+
+  private apply(action: Step<R>, report: Health.Report, complaint: Complaint): Effect.Effect<Health.Report> {
+    return Effect.gen(this, function*() {
+      const { attempt, remedy, trigger } = action
+      const guard = this.guardOf(remedy)
+      if (guard.running()) {
+        yield* this.publish(skippedEvent(action, "running"))
+        return report
+      }
+      this.applied++
+      yield* this.publish(appliedEvent(action, false))
+      const ran = yield* guard.run(closeOver(this.context)(remedy.effect))
+      if (Either.isRight(ran)) yield* Effect.sleep(remedy.verifyAfter)
+      const after = yield* this.health.recheck(Health.failing(report))
+      const error = Either.isLeft(ran) ? ran.left : complaint(after, trigger)
+      const at = yield* Clock.currentTimeMillis
+      const treatment = { remedy: remedy.name, trigger, attempt, at }
+      if (error === undefined) {
+        this.succeeded++
+        remember(this.treated, treatment)
+        yield* this.publish({ _tag: "RemedyVerified", remedy: remedy.name, trigger, attempt })
+      } else {
+        remember(this.treated, { ...treatment, error })
+        yield* this.publish({ _tag: "RemedyFailed", remedy: remedy.name, trigger, attempt, error })
+      }
+      return after
+    })
+  }
+
+  private escalate(reason: HealingState.Reason, report: Health.Report, dryRun: boolean): Effect.Effect<void> {
+    const { name } = this.settings
+    const { consecutiveFailures } = this.state
+    const event = Effect.suspend(() =>
+      this.publish({
+        _tag: "Escalated",
+        name,
+        reason: reason._tag === "Exhausted" ? "exhausted" : "too many failures",
+        failing: Health.failing(report),
+        consecutiveFailures,
+        dryRun
+      })
+    )
+    if (dryRun) return event
+    const history = Array.copy(this.reports)
+    const treatments = Array.copy(this.treated)
+    const escalation = { name, reason, consecutiveFailures, report, history, treatments }
+    this.undelivered++
+    // on its own fiber: while people cannot be reached, the checks go on
+    const delivery = Escalation.deliver(escalation, this.settings.escalate).pipe(
+      Effect.zipRight(Effect.sync(() => this.undelivered--)),
+      Effect.provideService(Events.Events, this.events),
+      closeOver(this.context),
+      Effect.interruptible
+    )
+    return Effect.zipRight(event, Effect.asVoid(Effect.forkIn(delivery, this.scope)))
+  }
+
+  private guardOf(remedy: Remedy.Remedy<R>): ReturnType<typeof bounded> {
+    const guard = this.guards.get(remedy.name) ?? bounded(remedy.timeout)
+    this.guards.set(remedy.name, guard)
+    return guard
+  }
+
+  private publish(event: Events.Event): Effect.Effect<void> {
+    return Effect.map(Clock.currentTimeMillis, (at) => this.events.unsafePublish(event, at))
+  }
+}
+
+type Step<R> = Extract<HealingState.Action<Remedy.Remedy<R>>, { readonly _tag: "Apply" | "Propose" }>
+type Skip<R> = Extract<HealingState.Action<Remedy.Remedy<R>>, { readonly _tag: "Skip" }>
+
+const appliedEvent = ({ attempt, remedy, trigger }: Step<unknown>, dryRun: boolean): Events.Event => ({
+  _tag: "RemedyApplied",
+  remedy: remedy.name,
+  trigger,
+  attempt,
+  dryRun
+})
+
+const skippedEvent = (
+  { remedy, trigger }: Step<unknown> | Skip<unknown>,
+  reason: Skip<unknown>["reason"] | "running"
+): Events.Event => ({
+  _tag: "RemedySkipped",
+  remedy: remedy.name,
+  trigger,
+  reason
+})
+
+const monotonic: Effect.Effect<number> = Effect.withFiberRuntime((fiber) => Effect.succeed(Time.monotonicMillis(fiber)))
