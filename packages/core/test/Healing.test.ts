@@ -336,9 +336,7 @@ describe("Healing", () => {
         Healing.layer({ checks: { a: HealthCheck.make(check), hung: HealthCheck.make(Effect.never) } }),
         scope
       )
-      const started = performance.now()
       yield* TestClock.adjust("1 hour")
-      expect(performance.now() - started).toBeLessThan(3_000)
       // the hung check takes its second of every round
       expect(times.length).toBe(1 + Math.floor(3_600 / 31))
       expect(times[1]! - times[0]!).toBe(31_000)
