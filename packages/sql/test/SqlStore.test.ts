@@ -1,24 +1,227 @@
-import * as IdempotencyStore from "@firebreak/core/IdempotencyStore"
+import { assert, describe, it } from "@effect/vitest"
+import { CheckpointStore, type Step } from "@firebreak/core/CheckpointStore"
+import { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
+import * as CheckpointStoreSuite from "@firebreak/core/testing/CheckpointStoreSuite"
 import * as IdempotencyStoreSuite from "@firebreak/core/testing/IdempotencyStoreSuite"
+import Database from "better-sqlite3"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/TestClock"
+import { mkdirSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
 import * as SqlStore from "../src/SqlStore.js"
 import { temporaryFile } from "./fixtures/temporary.js"
 
+const open = (options: SqlStore.SqliteOptions) =>
+  Effect.map(Layer.build(SqlStore.layerSqlite(options)), (context) => ({
+    actions: Context.get(context, IdempotencyStore),
+    runs: Context.get(context, CheckpointStore)
+  }))
+
 const layer = Layer.unwrapScoped(Effect.map(temporaryFile, (filename) => SqlStore.layerSqlite({ filename })))
 
-const owners = Effect.gen(function*() {
-  const filename = yield* temporaryFile
-  const one = yield* Layer.build(SqlStore.layerSqlite({ filename }))
-  const two = yield* Layer.build(SqlStore.layerSqlite({ filename }))
-  return [one, two] as const
-})
+const owners = Effect.flatMap(temporaryFile, (filename) => Effect.all([open({ filename }), open({ filename })]))
 
 IdempotencyStoreSuite.suite("SQLite", layer, {
-  owners: Effect.map(owners, ([one, two]) =>
-    [
-      Context.get(one, IdempotencyStore.IdempotencyStore),
-      Context.get(two, IdempotencyStore.IdempotencyStore)
-    ] as const)
+  owners: Effect.map(owners, ([one, two]) => [one.actions, two.actions] as const)
+})
+
+CheckpointStoreSuite.suite("SQLite", layer, {
+  owners: Effect.map(owners, ([one, two]) => [one.runs, two.runs] as const)
+})
+
+const lease = Duration.seconds(30)
+const ask = (key: string) => ({ operation: "op", key, fingerprint: "f", lease })
+const begin = { runId: "r", workflow: "w", key: "r", payload: "{}", lease }
+const step = (seq: number): Step => ({
+  runId: "r",
+  seq,
+  name: `step ${seq}`,
+  exit: `{"value":${seq}}`,
+  startedAt: 10 * seq,
+  endedAt: 10 * seq + 5
+})
+
+const claimed = <A extends { readonly _tag: string }>(answer: A): Extract<A, { readonly _tag: "Claimed" }> => {
+  assert.strictEqual(answer._tag, "Claimed")
+  return answer as Extract<A, { readonly _tag: "Claimed" }>
+}
+
+/** Changes the file behind the store's back. */
+const tamper = (filename: string, sql: string) =>
+  Effect.sync(() => {
+    const db = new Database(filename)
+    db.exec(sql)
+    db.close()
+  })
+
+const withRun = (filename: string, steps: number) =>
+  Effect.scoped(Effect.gen(function*() {
+    const { runs } = yield* open({ filename })
+    const { token } = claimed(yield* runs.begin(begin))
+    for (let seq = 0; seq < steps; seq++) yield* runs.save({ token, step: step(seq) })
+  }))
+
+describe("a file outlives its store", () => {
+  it.scoped("keeps outcomes and steps across close and reopen", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* withRun(filename, 3)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { actions } = yield* open({ filename })
+        const { token } = claimed(yield* actions.claim(ask("a")))
+        yield* actions.complete({ ...ask("a"), token, exit: "1", retention: Duration.hours(24) })
+      }))
+      const { actions, runs } = yield* open({ filename })
+      assert.deepStrictEqual(yield* actions.claim(ask("a")), { _tag: "Completed", exit: "1" })
+      const run = claimed(yield* runs.begin(begin))
+      assert.isTrue(run.resumed)
+      assert.deepStrictEqual(run.steps, [step(0), step(1), step(2)])
+    }))
+
+  it.scoped("gives back what is claimed when it closes: keys in doubt, runs to whoever comes", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const scope = yield* Scope.make()
+      const first = yield* Scope.extend(open({ filename }), scope)
+      const second = yield* open({ filename })
+      claimed(yield* first.actions.claim(ask("a")))
+      claimed(yield* first.runs.begin(begin))
+      assert.strictEqual((yield* second.actions.claim(ask("a")))._tag, "InProgress")
+      assert.strictEqual((yield* second.runs.begin(begin))._tag, "InProgress")
+      yield* Scope.close(scope, Exit.void)
+      assert.isTrue(claimed(yield* second.actions.claim(ask("a"))).inDoubt)
+      assert.isTrue(claimed(yield* second.runs.begin(begin)).resumed)
+    }))
+
+  it.scoped("chains steps in the order in which they came, and reads them in the order of the run", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { runs } = yield* open({ filename })
+        const { token } = claimed(yield* runs.begin(begin))
+        for (const seq of [2, 0, 1]) assert.isTrue(yield* runs.save({ token, step: step(seq) }))
+        assert.isTrue(yield* runs.save({ token, step: { ...step(0), exit: "other" } }))
+        assert.isTrue(yield* runs.finish({ runId: "r", token, status: "succeeded", exit: "1" }))
+      }))
+      const { runs } = yield* open({ filename })
+      const { steps } = Option.getOrThrow(yield* runs.load("r"))
+      assert.deepStrictEqual(steps, [step(0), step(1), step(2)])
+    }))
+
+  it.scoped("refuses another step at a position that is taken", () =>
+    Effect.gen(function*() {
+      const { runs } = yield* open({ filename: yield* temporaryFile })
+      const { token } = claimed(yield* runs.begin(begin))
+      yield* runs.save({ token, step: step(0) })
+      const error = yield* Effect.flip(runs.save({ token, step: { ...step(0), name: "another" } }))
+      assert.include(error.detail, `step "step 0" at seq 0`)
+    }))
+})
+
+describe("cached results", () => {
+  it.scoped("notices within a second that another store has reset the key", () =>
+    Effect.gen(function*() {
+      const [one, two] = yield* owners
+      const { token } = claimed(yield* one.actions.claim(ask("a")))
+      yield* one.actions.complete({ ...ask("a"), token, exit: "1", retention: Duration.hours(24) })
+      assert.strictEqual(yield* two.actions.reset(), 1)
+      yield* TestClock.adjust("1001 millis")
+      assert.isFalse(claimed(yield* one.actions.claim(ask("a"))).inDoubt)
+    }))
+
+  it.scoped("answers alike without a cache", () =>
+    Effect.gen(function*() {
+      const { actions } = yield* open({ filename: yield* temporaryFile, cachedResults: 0 })
+      const { token } = claimed(yield* actions.claim(ask("a")))
+      yield* actions.complete({ ...ask("a"), token, exit: "1", retention: Duration.hours(24) })
+      assert.deepStrictEqual(yield* actions.claim(ask("a")), { _tag: "Completed", exit: "1" })
+    }))
+})
+
+describe("damage", () => {
+  for (
+    const [what, sql, named] of [
+      ["an altered step", "UPDATE firebreak_step SET exit = '0' WHERE seq = 1", `step "step 1" (seq 1) of run "r"`],
+      ["a lost step", "DELETE FROM firebreak_step WHERE seq = 1", `step "step 2" (seq 2) of run "r"`],
+      ["an altered payload", "UPDATE firebreak_run SET payload = '1'", `run "r"`],
+      ["an outcome that was not given", "UPDATE firebreak_run SET status = 'failed', exit = '1'", `outcome of run "r"`]
+    ] as const
+  ) {
+    it.scoped(`names ${what}, and runs nothing on it`, () =>
+      Effect.gen(function*() {
+        const filename = yield* temporaryFile
+        yield* withRun(filename, 3)
+        yield* tamper(filename, sql)
+        const { runs } = yield* open({ filename })
+        for (const use of [Effect.asVoid(runs.begin(begin)), Effect.asVoid(runs.load("r"))]) {
+          const error = yield* Effect.flip(use)
+          assert.strictEqual(error.reason, "corrupt")
+          assert.include(error.detail, named)
+        }
+        assert.isTrue(yield* runs.clear("r"))
+        assert.isFalse(claimed(yield* runs.begin(begin)).resumed)
+      }))
+  }
+
+  it.scoped("names an altered outcome of an action", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { actions } = yield* open({ filename })
+        const { token } = claimed(yield* actions.claim(ask("a")))
+        yield* actions.complete({ ...ask("a"), token, exit: "1", retention: Duration.hours(24) })
+      }))
+      yield* tamper(filename, "UPDATE firebreak_action SET exit = '2'")
+      const { actions } = yield* open({ filename })
+      const error = yield* Effect.flip(actions.claim(ask("a")))
+      assert.strictEqual(error.reason, "corrupt")
+      assert.include(error.detail, `key "a" of operation "op"`)
+    }))
+})
+
+describe("a file that cannot be used", () => {
+  const fails = (filename: string) => Effect.flip(open({ filename, busyTimeout: "100 millis" }))
+
+  it.scoped("names a file that is no database", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      mkdirSync(dirname(filename))
+      writeFileSync(filename, "garbage ".repeat(1_000))
+      const error = yield* fails(filename)
+      assert.deepStrictEqual([error.store, error.operation, error.reason], [filename, "open", "corrupt"])
+      assert.include(error.message, filename)
+    }))
+
+  it.scoped("names a path below a regular file, below /proc, and a directory", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      mkdirSync(dirname(filename))
+      writeFileSync(filename, "")
+      for (const path of [join(filename, "below.db"), "/proc/firebreak/below.db", dirname(filename)]) {
+        const error = yield* fails(path)
+        assert.deepStrictEqual([error.store, error.operation, error.reason], [path, "open", "readonly"])
+      }
+    }))
+
+  it.scoped("refuses the tables of a newer release", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* withRun(filename, 0)
+      yield* tamper(filename, "UPDATE firebreak_meta SET value = 99 WHERE name = 'schema'")
+      const error = yield* fails(filename)
+      assert.include(error.detail, "schema version 99")
+    }))
+
+  it("refuses options that make no sense, by name and value", () => {
+    assert.throws(() => SqlStore.layerSqlite({ filename: ":memory:" }), /filename .* ":memory:"/)
+    assert.throws(() => SqlStore.layerSqlite({ filename: "" }), /filename/)
+    assert.throws(() => SqlStore.layerSqlite({ filename: "x.db", busyTimeout: Infinity }), /busyTimeout/)
+    assert.throws(() => SqlStore.layerSqlite({ filename: "x.db", cachedResults: -1 }), /cachedResults .* -1/)
+  })
 })

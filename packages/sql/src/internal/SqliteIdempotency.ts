@@ -161,21 +161,24 @@ const openReader = (
     // loaded only when a store is made: the driver takes some milliseconds
     const { default: Database } = yield* Effect.promise(() => import("better-sqlite3"))
     let db: Database | undefined
-    let select: Statement<[string, string], ActionRow & { readonly hash: string }> | undefined
+    let select: Statement<[string, string], Completed> | undefined
     yield* Effect.addFinalizer(() => Effect.sync(() => db?.close()))
     return (operation, key) => {
       try {
         db ??= new Database(filename, { readonly: true, fileMustExist: true, timeout: 0 })
         select ??= db.prepare(
-          `SELECT ${Actions.columns}, hash FROM firebreak_action WHERE operation = ? AND key = ? AND state = 'completed'`
+          `SELECT fingerprint, exit, started_at AS startedAt, completed_at AS completedAt, expires_at AS expiresAt, hash
+           FROM firebreak_action WHERE operation = ? AND key = ? AND state = 'completed'`
         )
         const row = select.get(operation, key)
-        return row === undefined ? undefined : Actions.verified(row)
+        return row === undefined ? undefined : Actions.verified({ operation, key, state: "completed", ...row })
       } catch {
         return undefined
       }
     }
   })
+
+type Completed = Omit<ActionRow, keyof ActionId | "state"> & { readonly hash: string }
 
 /** How long a cached result is believed before the file is read again: another process may have reset the key. */
 const believed = 1_000

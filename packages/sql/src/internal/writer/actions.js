@@ -9,7 +9,7 @@ import { heldFor } from "./owner.js"
  *   readonly leaseUntil: number | null, readonly token: number, readonly hash: string }} StoredAction
  */
 
-export const columns = `operation, key, fingerprint, state, exit, started_at AS startedAt,
+const columns = `operation, key, fingerprint, state, exit, started_at AS startedAt,
   completed_at AS completedAt, expires_at AS expiresAt`
 
 const stored = `${columns}, token, owner, lease_clock AS leaseClock, lease_until AS leaseUntil, hash`

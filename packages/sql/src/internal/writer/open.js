@@ -1,7 +1,7 @@
 // @ts-check
 /** Opens the database: its directory, its pragmas, and the schema of our own tables. */
 import Database from "better-sqlite3"
-import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs"
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { isBusy } from "./failure.js"
 
@@ -10,8 +10,9 @@ import { isBusy } from "./failure.js"
  * A migration that was published is never edited.
  *
  * `token` counts claims over the whole store, so that a record which was released and claimed anew never meets an old
- * token again. A step's row depends on its run's rows alone; `position` is the order of arrival, in which the hashes
- * are chained, for concurrent branches need not end in the order of `seq`.
+ * token again. Steps lie in the order in which they came, whichever run they belong to, and are found by a small index
+ * of integers: so a commit of many runs' steps touches few pages. That order (`id`) is also the one in which the hashes
+ * of a run are chained, for concurrent branches need not end in the order of `seq`.
  */
 const migrations = [
   `CREATE TABLE firebreak_action (
@@ -25,42 +26,47 @@ const migrations = [
    CREATE INDEX firebreak_action_expiry ON firebreak_action (expires_at) WHERE expires_at IS NOT NULL;
 
    CREATE TABLE firebreak_run (
-     run_id TEXT NOT NULL PRIMARY KEY, workflow TEXT NOT NULL, key TEXT NOT NULL, payload TEXT NOT NULL,
-     status TEXT NOT NULL CHECK (status IN ('running', 'succeeded', 'failed')), exit TEXT,
+     id INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, workflow TEXT NOT NULL, key TEXT NOT NULL,
+     payload TEXT NOT NULL, status TEXT NOT NULL CHECK (status IN ('running', 'succeeded', 'failed')), exit TEXT,
      recoveries INTEGER NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, completed_at INTEGER,
      token INTEGER NOT NULL, owner TEXT, lease_clock TEXT, lease_until INTEGER,
      hash TEXT NOT NULL, exit_hash TEXT
-   ) STRICT, WITHOUT ROWID;
+   ) STRICT;
    CREATE INDEX firebreak_run_created ON firebreak_run (created_at);
 
    CREATE TABLE firebreak_step (
-     run_id TEXT NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, exit TEXT NOT NULL,
-     started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL, saved_at INTEGER NOT NULL,
-     position INTEGER NOT NULL, hash TEXT NOT NULL,
-     PRIMARY KEY (run_id, seq)
-   ) STRICT, WITHOUT ROWID;`
+     id INTEGER PRIMARY KEY, run INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, exit TEXT NOT NULL,
+     started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL, saved_at INTEGER NOT NULL, hash TEXT NOT NULL
+   ) STRICT;
+   CREATE UNIQUE INDEX firebreak_step_seq ON firebreak_step (run, seq);`
 ]
 
 /** How long SQLite itself waits for a lock before the caller may look at its queue again, in milliseconds. */
 const slice = 100
 
 /**
- * Makes the directory. New entries are flushed, for a power cut would else lose the whole file with them.
+ * Makes the directory and those above it. Each new entry is flushed, for a power cut would else lose the whole file
+ * with it. (`mkdir` with `recursive` does not flush, and never returns below `/proc`.)
  *
- * @param {string} filename
+ * @param {string} path
  */
-const makeDirectory = (filename) => {
-  const directory = dirname(resolve(filename))
-  const first = mkdirSync(directory, { recursive: true })
-  if (first === undefined || process.platform === "win32") return
-  for (let path = directory; path.length >= dirname(first).length; path = dirname(path)) {
-    const descriptor = openSync(path, "r")
-    try {
-      fsyncSync(descriptor)
-    } finally {
-      closeSync(descriptor)
-    }
-    if (path === dirname(path)) break
+const makeDirectory = (path) => {
+  if (existsSync(path)) return
+  const parent = dirname(path)
+  makeDirectory(parent)
+  try {
+    mkdirSync(path)
+  } catch (error) {
+    // another process was faster
+    if (/** @type {NodeJS.ErrnoException} */ (error).code === "EEXIST") return
+    throw error
+  }
+  if (process.platform === "win32") return
+  const descriptor = openSync(parent, "r")
+  try {
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
   }
 }
 
@@ -117,7 +123,7 @@ const configure = (db) => {
  * @returns {Opened}
  */
 export const open = ({ busyTimeout, filename }) => {
-  makeDirectory(filename)
+  makeDirectory(dirname(resolve(filename)))
   const deadline = performance.now() + busyTimeout
   const pause = new Int32Array(new SharedArrayBuffer(4))
   for (;;) {

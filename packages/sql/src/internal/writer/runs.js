@@ -12,45 +12,35 @@ import { heldFor } from "./owner.js"
 /**
  * @import { Step } from "@firebreak/core/CheckpointStore"
  * @import { Handlers, RunOperations, RunRow } from "../protocol.js"
- * @typedef {RunRow & { readonly owner: string | null, readonly leaseClock: string | null,
+ * @typedef {RunRow & { readonly id: number, readonly owner: string | null, readonly leaseClock: string | null,
  *   readonly leaseUntil: number | null, readonly token: number, readonly hash: string,
  *   readonly exitHash: string | null }} StoredRun
- * @typedef {Step & { readonly savedAt: number, readonly position: number, readonly hash: string }} StoredStep
- * @typedef {{ readonly position: number, readonly hash: string }} Head the last record of a run's chain
+ * @typedef {Step & { readonly id: number, readonly savedAt: number, readonly hash: string }} StoredStep
+ * @typedef {{ readonly run: number, readonly hash: string }} Head a run's row and the hash of its last record
  */
 
 const columns = `run_id AS runId, workflow, key, payload, status, exit, recoveries, created_at AS createdAt,
-  max(updated_at, coalesce((SELECT max(saved_at) FROM firebreak_step s WHERE s.run_id = r.run_id), 0)) AS updatedAt,
+  max(updated_at, coalesce((SELECT max(saved_at) FROM firebreak_step s WHERE s.run = r.id), 0)) AS updatedAt,
   completed_at AS completedAt`
 
 /** @param {Pick<RunRow, "runId" | "workflow" | "key" | "payload" | "createdAt">} run */
 const hashOfRun = (run) => digest([run.runId, run.workflow, run.key, run.payload, run.createdAt])
 
 /**
- * @param {Head} head
+ * @param {string} before the hash of the record before this one
  * @param {Step} step
  * @param {number} savedAt
  */
-const hashOfStep = (head, step, savedAt) =>
-  digest([
-    head.hash,
-    head.position + 1,
-    step.runId,
-    step.seq,
-    step.name,
-    step.exit,
-    step.startedAt,
-    step.endedAt,
-    savedAt
-  ])
+const hashOfStep = (before, step, savedAt) =>
+  digest([before, step.runId, step.seq, step.name, step.exit, step.startedAt, step.endedAt, savedAt])
 
 /**
- * @param {Head} head
+ * @param {string} before
  * @param {string} status
  * @param {string | null} exit
  * @param {number | null} completedAt
  */
-const hashOfExit = (head, status, exit, completedAt) => digest([head.hash, head.position, status, exit, completedAt])
+const hashOfExit = (before, status, exit, completedAt) => digest([before, status, exit, completedAt])
 
 /**
  * Checks the chain and returns its head.
@@ -61,20 +51,20 @@ const hashOfExit = (head, status, exit, completedAt) => digest([head.hash, head.
  */
 const verify = (run, steps) => {
   if (run.hash !== hashOfRun(run)) throw new Damage(`the record of run "${run.runId}" does not match its hash`)
-  /** @type {Head} */
-  let head = { position: -1, hash: run.hash }
-  for (const step of steps.toSorted((a, b) => a.position - b.position)) {
-    if (step.position !== head.position + 1) {
-      throw new Damage(`run "${run.runId}" has lost a record before step "${step.name}" (seq ${step.seq})`)
+  let hash = run.hash
+  for (const step of steps.toSorted((a, b) => a.id - b.id)) {
+    if (step.hash !== hashOfStep(hash, step, step.savedAt)) {
+      throw new Damage(
+        `step "${step.name}" (seq ${step.seq}) of run "${run.runId}" was altered, or a step before it was lost`
+      )
     }
-    if (step.hash !== hashOfStep(head, step, step.savedAt)) {
-      throw new Damage(`step "${step.name}" (seq ${step.seq}) of run "${run.runId}" does not match its hash`)
-    }
-    head = step
+    hash = step.hash
   }
-  const expected = run.status === "running" ? null : hashOfExit(head, run.status, run.exit, run.completedAt)
-  if (run.exitHash !== expected) throw new Damage(`the outcome of run "${run.runId}" does not match its hash`)
-  return head
+  const expected = run.status === "running" ? null : hashOfExit(hash, run.status, run.exit, run.completedAt)
+  if (run.exitHash !== expected) {
+    throw new Damage(`the outcome of run "${run.runId}" was altered, or its last step was lost`)
+  }
+  return { run: run.id, hash }
 }
 
 /**
@@ -84,13 +74,22 @@ const verify = (run, steps) => {
 const toStep = ({ endedAt, exit, name, runId, seq, startedAt }) => ({ runId, seq, name, exit, startedAt, endedAt })
 
 /**
+ * @param {StoredRun} row
+ * @returns {RunRow}
+ */
+const toRun = (row) => {
+  const { completedAt, createdAt, exit, key, payload, recoveries, runId, status, updatedAt, workflow } = row
+  return { runId, workflow, key, payload, status, exit, recoveries, createdAt, updatedAt, completedAt }
+}
+
+/**
  * @param {import("better-sqlite3").Database} db
  * @param {{ readonly owner: string, readonly nextToken: () => number }} context
  * @returns {{ readonly handlers: Handlers<RunOperations>, readonly rolledBack: () => void }}
  */
 export const make = (db, { nextToken, owner }) => {
   const select = db.prepare(
-    `SELECT ${columns}, token, owner, lease_clock AS leaseClock, lease_until AS leaseUntil, hash, exit_hash AS exitHash
+    `SELECT ${columns}, id, token, owner, lease_clock AS leaseClock, lease_until AS leaseUntil, hash, exit_hash AS exitHash
      FROM firebreak_run r WHERE run_id = ?`
   )
   const insert = db.prepare(
@@ -106,22 +105,20 @@ export const make = (db, { nextToken, owner }) => {
     `UPDATE firebreak_run SET lease_clock = ?, lease_until = ? WHERE run_id = ? AND token = ? AND owner IS NOT NULL`
   )
   const selectSteps = db.prepare(
-    `SELECT run_id AS runId, seq, name, exit, started_at AS startedAt, ended_at AS endedAt, saved_at AS savedAt,
-       position, hash
-     FROM firebreak_step WHERE run_id = ? ORDER BY seq`
+    `SELECT id, seq, name, exit, started_at AS startedAt, ended_at AS endedAt, saved_at AS savedAt, hash
+     FROM firebreak_step WHERE run = ? ORDER BY seq`
   )
-  const lastStep = db.prepare(
-    "SELECT position, hash FROM firebreak_step WHERE run_id = ? ORDER BY position DESC LIMIT 1"
+  const selectHead = db.prepare(
+    `SELECT r.id AS run, coalesce(s.hash, r.hash) AS hash
+     FROM firebreak_run r LEFT JOIN firebreak_step s ON s.run = r.id
+     WHERE r.run_id = ? ORDER BY s.id DESC LIMIT 1`
   )
-  const runHash = db.prepare("SELECT hash FROM firebreak_run WHERE run_id = ?").pluck()
+  const owned = db.prepare("SELECT 1 FROM firebreak_run WHERE id = ? AND token = ? AND owner IS NOT NULL").pluck()
   const insertStep = db.prepare(
-    `INSERT INTO firebreak_step (run_id, seq, name, exit, started_at, ended_at, saved_at, position, hash)
-     SELECT run_id, ?, ?, ?, ?, ?, ?, ?, ? FROM firebreak_run
-     WHERE run_id = ? AND token = ? AND owner IS NOT NULL
-     ON CONFLICT (run_id, seq) DO NOTHING`
+    `INSERT INTO firebreak_step (run, seq, name, exit, started_at, ended_at, saved_at, hash)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, seq) DO NOTHING`
   )
-  const owned = db.prepare("SELECT 1 FROM firebreak_run WHERE run_id = ? AND token = ? AND owner IS NOT NULL").pluck()
-  const stepName = db.prepare("SELECT name FROM firebreak_step WHERE run_id = ? AND seq = ?").pluck()
+  const stepName = db.prepare("SELECT name FROM firebreak_step WHERE run = ? AND seq = ?").pluck()
   const finish = db.prepare(
     `UPDATE firebreak_run SET status = ?, exit = ?, exit_hash = ?, completed_at = ?, updated_at = ?,
        owner = NULL, lease_clock = NULL, lease_until = NULL
@@ -136,16 +133,20 @@ export const make = (db, { nextToken, owner }) => {
     `SELECT ${columns} FROM firebreak_run r
      WHERE workflow = coalesce(?, workflow) AND status = coalesce(?, status) ORDER BY created_at, run_id`
   )
-  const removeRun = db.prepare("DELETE FROM firebreak_run WHERE run_id = ?")
-  const removeSteps = db.prepare("DELETE FROM firebreak_step WHERE run_id = ?")
+  const removeRun = db.prepare("DELETE FROM firebreak_run WHERE id = ?")
+  const removeSteps = db.prepare("DELETE FROM firebreak_step WHERE run = ?")
   const ended = db.prepare(
-    "SELECT run_id FROM firebreak_run WHERE status <> 'running' AND completed_at <= ? LIMIT ?"
+    "SELECT id FROM firebreak_run WHERE status <> 'running' AND completed_at <= ? LIMIT ?"
   ).pluck()
 
   /** @param {string} runId */
   const find = (runId) => /** @type {StoredRun | undefined} */ (select.get(runId))
-  /** @param {string} runId */
-  const stepsOf = (runId) => /** @type {Array<StoredStep>} */ (selectSteps.all(runId))
+  /**
+   * @param {StoredRun} run
+   * @returns {Array<StoredStep>}
+   */
+  const stepsOf = ({ id, runId }) =>
+    /** @type {Array<Omit<StoredStep, "runId">>} */ (selectSteps.all(id)).map((step) => ({ runId, ...step }))
 
   /**
    * Heads of the runs this owner holds, so that a save need not look for the last step. Another owner can add to a
@@ -156,12 +157,7 @@ export const make = (db, { nextToken, owner }) => {
   const heads = new Map()
 
   /** @param {string} runId */
-  const headOf = (runId) => {
-    const known = heads.get(runId)
-    if (known !== undefined) return known
-    const last = /** @type {Head | undefined} */ (lastStep.get(runId))
-    return last ?? { position: -1, hash: String(runHash.get(runId)) }
-  }
+  const headOf = (runId) => heads.get(runId) ?? /** @type {Head | undefined} */ (selectHead.get(runId))
 
   /** @type {Handlers<RunOperations>} */
   const handlers = {
@@ -171,11 +167,23 @@ export const make = (db, { nextToken, owner }) => {
       if (run === undefined) {
         const token = nextToken()
         const hash = hashOfRun({ runId, workflow, key, payload, createdAt: wall })
-        insert.run(runId, workflow, key, payload, wall, wall, token, owner, clock, now + lease, hash)
-        heads.set(runId, { position: -1, hash })
+        const { lastInsertRowid } = insert.run(
+          runId,
+          workflow,
+          key,
+          payload,
+          wall,
+          wall,
+          token,
+          owner,
+          clock,
+          now + lease,
+          hash
+        )
+        heads.set(runId, { run: Number(lastInsertRowid), hash })
         return { _tag: "Claimed", token, resumed: false, steps: [] }
       }
-      const steps = stepsOf(runId)
+      const steps = stepsOf(run)
       const head = verify(run, steps)
       if (run.payload !== payload) return { _tag: "Mismatch", payload: run.payload }
       if (run.exit !== null) return { _tag: "Finished", exit: run.exit }
@@ -183,7 +191,7 @@ export const make = (db, { nextToken, owner }) => {
       if (retryAfter > 0) return { _tag: "InProgress", retryAfter }
       const token = nextToken()
       takeOver.run(token, owner, clock, now + lease, wall, runId)
-      heads.set(runId, { position: head.position, hash: head.hash })
+      heads.set(runId, head)
       return { _tag: "Claimed", token, resumed: true, steps: steps.map(toStep) }
     },
 
@@ -192,26 +200,27 @@ export const make = (db, { nextToken, owner }) => {
     save({ step, token, wall }) {
       const { endedAt, exit, name, runId, seq, startedAt } = step
       const head = headOf(runId)
-      const position = head.position + 1
-      const hash = hashOfStep(head, step, wall)
-      const { changes } = insertStep.run(seq, name, exit, startedAt, endedAt, wall, position, hash, runId, token)
-      if (changes > 0) {
-        heads.set(runId, { position, hash })
-        return true
-      }
-      if (owned.get(runId, token) === undefined) {
+      if (head === undefined || owned.get(head.run, token) === undefined) {
         heads.delete(runId)
         return false
       }
-      const there = stepName.get(runId, seq)
+      const hash = hashOfStep(head.hash, step, wall)
+      if (insertStep.run(head.run, seq, name, exit, startedAt, endedAt, wall, hash).changes > 0) {
+        heads.set(runId, { run: head.run, hash })
+        return true
+      }
+      const there = stepName.get(head.run, seq)
       if (there !== name) throw new Error(`run "${runId}" has step "${there}" at seq ${seq}, not "${name}"`)
       return true
     },
 
     finish({ exit, runId, status, token, wall }) {
-      const hash = hashOfExit(headOf(runId), status, exit, wall)
+      const head = headOf(runId)
       heads.delete(runId)
+      if (head === undefined) return false
+      const hash = hashOfExit(head.hash, status, exit, wall)
       if (finish.run(status, exit, hash, wall, wall, runId, token).changes > 0) return true
+      // the same outcome reported again, its first answer having been lost
       return finished.get(runId, token) !== undefined
     },
 
@@ -223,10 +232,9 @@ export const make = (db, { nextToken, owner }) => {
     load({ runId }) {
       const found = find(runId)
       if (found === undefined) return null
-      const steps = stepsOf(runId)
+      const steps = stepsOf(found)
       verify(found, steps)
-      const { exitHash: _, hash: __, leaseClock: ___, leaseUntil: ____, owner: _____, token: ______, ...run } = found
-      return { run, steps: steps.map(toStep) }
+      return { run: toRun(found), steps: steps.map(toStep) }
     },
 
     listRuns: ({ status, workflow }) => /** @type {Array<RunRow>} */ (list.all(workflow, status)),
@@ -234,17 +242,17 @@ export const make = (db, { nextToken, owner }) => {
     clear(request) {
       const run = find(request.runId)
       if (run === undefined || heldFor(run, request) > 0) return false
-      removeSteps.run(request.runId)
-      removeRun.run(request.runId)
+      removeSteps.run(run.id)
+      removeRun.run(run.id)
       heads.delete(request.runId)
       return true
     },
 
     pruneRuns({ completedBefore, limit }) {
       const runs = ended.all(completedBefore, limit)
-      for (const runId of runs) {
-        removeSteps.run(runId)
-        removeRun.run(runId)
+      for (const run of runs) {
+        removeSteps.run(run)
+        removeRun.run(run)
       }
       return runs.length
     }
