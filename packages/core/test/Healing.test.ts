@@ -9,6 +9,7 @@ import * as Remedy from "@firebreak/core/Remedy"
 import * as Restartable from "@firebreak/core/Restartable"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -16,6 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
+import { readFileSync } from "node:fs"
 
 /** A thing that is up or down, and its check. */
 const switchable = (up = true) => {
@@ -385,9 +387,37 @@ describe("Healing", () => {
     expect(() => Healing.remedy("", Effect.void)).toThrow(/name/)
   })
 
-  it("has the defaults of the book", () => {
-    expect(Healing.defaults).toMatchObject({ every: "30 seconds", maxConsecutiveFailures: 5 })
-    expect(Restartable.defaults.cooldown).toBe("60 seconds")
-    expect(Remedy.defaults).toMatchObject({ attempts: 3, cooldown: "1 minute", timeout: "30 seconds" })
+  it("has the defaults that its page tells", () => {
+    const text = readFileSync(new URL("../../../docs/self-healing.md", import.meta.url), "utf8")
+    const [, section] = /^## Defaults\n([^]*?)(?=^Histories)/m.exec(text)!
+    const rows = Array.from(
+      section!.matchAll(/^\| (?:`\w+`: )?(`\w+`.*?) \| (.*?) \|/gm),
+      ([, option, value]) => [option, value]
+    )
+    expect(rows.slice(0, 17)).toEqual([
+      ["`every`", Healing.defaults.every],
+      ["`maxConsecutiveFailures`", `${Healing.defaults.maxConsecutiveFailures}`],
+      ["`observeOnly`", `\`${Healing.defaults.observeOnly}\``],
+      ["`escalate`", "the log"],
+      ["`attempts`", `${Remedy.defaults.attempts}`],
+      ["`cooldown`", Remedy.defaults.cooldown],
+      ["`timeout`", Remedy.defaults.timeout],
+      ["`verifyAfter`", `${Remedy.defaults.verifyAfter}`],
+      ["`enabled`", `\`${Remedy.defaults.enabled}\``],
+      ["`timeout`", HealthCheck.defaults.timeout],
+      ["`interval`", `${HealthCheck.defaults.interval}`],
+      ["`critical`", `\`${HealthCheck.defaults.critical}\``],
+      ["`fall`, `rise`", `${HealthCheck.defaults.fall}, ${HealthCheck.defaults.rise}`],
+      ["`heap`", `below ${HealthCheck.defaults.heap}`],
+      ["`eventLoopDelay`", `below ${HealthCheck.defaults.eventLoopDelay.replace("millis", "ms")}`],
+      ["`queueDepth`", `below ${HealthCheck.defaults.queueDepth}`],
+      ["`responseTime`", `below ${HealthCheck.defaults.responseTime}`]
+    ])
+    expect(rows.slice(17, 20)).toEqual([
+      ["`probeEvery`", Failover.defaults.probeEvery],
+      ["`probeTimeout`", Failover.defaults.probeTimeout],
+      ["`failbackAfter`", `${Failover.defaults.failbackAfter}`]
+    ])
+    expect(Duration.decode(Restartable.defaults.cooldown)).toEqual(Duration.decode(Remedy.defaults.cooldown))
   })
 })
