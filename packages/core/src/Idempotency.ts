@@ -17,14 +17,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type { CodecError, InProgress, KeyReused, OutcomeUnknown } from "./IdempotencyError.js"
+import { CodecError, type InProgress, type KeyReused, type OutcomeUnknown } from "./IdempotencyError.js"
 import type { Classification } from "./IdempotencyState.js"
 import { type Id, IdempotencyStore, type Record } from "./IdempotencyStore.js"
 import * as Action_ from "./internal/action.js"
-import { codec, encoder, type OutcomeCodec, toJson } from "./internal/actionCodec.js"
 import { canonicalJson } from "./internal/canonicalJson.js"
 import { sha256 } from "./internal/hash.js"
 import * as Check from "./internal/options.js"
+import { codec, encoder, type Fault, type OutcomeCodec, toJson } from "./internal/outcomeCodec.js"
 import type { Rejection } from "./Rejection.js"
 import type { StoreError } from "./StoreError.js"
 
@@ -186,12 +186,13 @@ export const make = <
   R | ProbeR | Schema.Schema.Context<Payload> | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
 > => {
   const settings = resolve("Idempotency.make", operation, options)
+  const fault = faultOf(operation)
   const outcome = codec(
-    operation,
+    fault,
     Schema.asSchema(options.success ?? Schema.Void),
     Schema.asSchema(options.error ?? Schema.Never)
   )
-  const encode = encoder(operation, "payload", Schema.asSchema(options.payload))
+  const encode = encoder(fault, "payload", Schema.asSchema(options.payload))
   const onUnknown = options.onUnknown ?? defaults.onUnknown
   const call = (payload: Schema.Schema.Type<Payload>) =>
     Effect.flatMap(encode(payload), ({ encoded, json }) =>
@@ -247,13 +248,14 @@ export const once = <
   R | ProbeR | Schema.Schema.Context<Success> | Schema.Schema.Context<Error> | IdempotencyStore
 > => {
   const settings = resolve("Idempotency.once", options.operation, options)
+  const fault = faultOf(options.operation)
   const outcome = codec(
-    options.operation,
+    fault,
     Schema.asSchema(options.success ?? Schema.Void),
     Schema.asSchema(options.error ?? Schema.Never)
   )
   const onUnknown = options.onUnknown ?? defaults.onUnknown
-  return Effect.flatMap(toJson(options.operation, "payload", options.payload), (json) =>
+  return Effect.flatMap(toJson(fault, "payload", options.payload), (json) =>
     start(settings, outcome, {
       key: options.key,
       fingerprint: sha256(json),
@@ -358,9 +360,12 @@ const resolve = <E>(module: string, operation: string, settings: Settings<E>): R
   inFlight: settings.inFlight ?? defaults.inFlight
 })
 
+const faultOf = (operation: string): Fault<CodecError> => (part, path, detail) =>
+  new CodecError({ operation, part, path, detail })
+
 const start = <A, E, R, E2, R2, E3, R3>(
   settings: Resolved,
-  outcome: OutcomeCodec<A, E, R>,
+  outcome: OutcomeCodec<A, E, R, CodecError>,
   request: {
     readonly key: string
     readonly fingerprint: string

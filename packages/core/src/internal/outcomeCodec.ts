@@ -1,65 +1,66 @@
-/** Between an action's values and the JSON text in the store. */
+/** Between the values of an action or a step and the JSON text in its store. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { CodecError } from "../IdempotencyError.js"
 import { canonicalJson, NotJson, showPath } from "./canonicalJson.js"
 
+/** What was being encoded or, for a `record`, decoded. */
+export type Part = "payload" | "success" | "error" | "record"
+
+/** Makes the error of whoever encodes: where in the value it is wrong, and how. */
+export type Fault<F> = (part: Part, path: string, detail: string) => F
+
 /** An outcome as text, and back. Only what the schemas declare can be encoded. */
-export interface OutcomeCodec<A, E, R> {
-  readonly encode: (exit: Exit.Exit<A, unknown>) => Effect.Effect<string, CodecError, R>
-  readonly decode: (text: string) => Effect.Effect<Exit.Exit<A, E>, CodecError, R>
+export interface OutcomeCodec<A, E, R, F> {
+  readonly encode: (exit: Exit.Exit<A, unknown>) => Effect.Effect<string, F, R>
+  readonly decode: (text: string) => Effect.Effect<Exit.Exit<A, E>, F, R>
 }
 
 /** The canonical JSON of an encoded value; `undefined` as a whole counts as null. */
-export const toJson = (
-  operation: string,
-  part: CodecError["part"],
-  encoded: unknown
-): Effect.Effect<string, CodecError> =>
+export const toJson = <F>(fault: Fault<F>, part: Part, encoded: unknown): Effect.Effect<string, F> =>
   Effect.try({
     try: () => canonicalJson(encoded ?? null),
-    catch: (fault) => {
-      if (!(fault instanceof NotJson)) throw fault
-      return new CodecError({ operation, part, path: showPath(fault.path), detail: fault.detail })
+    catch: (error) => {
+      if (!(error instanceof NotJson)) throw error
+      return fault(part, showPath(error.path), error.detail)
     }
   })
 
 /** Encodes by the schema, then to canonical JSON. */
-export const encoder = <A, I, R>(operation: string, part: CodecError["part"], schema: Schema.Schema<A, I, R>) => {
+export const encoder = <A, I, R, F>(fault: Fault<F>, part: Part, schema: Schema.Schema<A, I, R>) => {
   const encode = Schema.encodeUnknown(schema)
-  return (value: unknown): Effect.Effect<{ readonly encoded: I; readonly json: string }, CodecError, R> =>
+  return (value: unknown): Effect.Effect<{ readonly encoded: I; readonly json: string }, F, R> =>
     Effect.flatMap(
-      Effect.mapError(encode(value), (error) => mismatch(operation, part, error)),
-      (encoded) => Effect.map(toJson(operation, part, encoded), (json) => ({ encoded, json }))
+      Effect.mapError(encode(value), (error) => mismatch(fault, part, error)),
+      (encoded) => Effect.map(toJson(fault, part, encoded), (json) => ({ encoded, json }))
     )
 }
 
-/** Compiled once per action. */
-export const codec = <A, IA, RA, E, IE, RE>(
-  operation: string,
+/** Compiled once per action or step. */
+export const codec = <A, IA, RA, E, IE, RE, F>(
+  fault: Fault<F>,
   success: Schema.Schema<A, IA, RA>,
   error: Schema.Schema<E, IE, RE>
-): OutcomeCodec<A, E, RA | RE> => {
-  const encodeSuccess = encoder(operation, "success", success)
-  const encodeError = encoder(operation, "error", error)
+): OutcomeCodec<A, E, RA | RE, F> => {
+  const encodeSuccess = encoder(fault, "success", success)
+  const encodeError = encoder(fault, "error", error)
   const decodeSuccess = Schema.decodeUnknown(success)
   const decodeError = Schema.decodeUnknown(error)
   return {
     encode: Exit.matchEffect({
-      onSuccess: (value: A): Effect.Effect<string, CodecError, RA | RE> =>
+      onSuccess: (value: A): Effect.Effect<string, F, RA | RE> =>
         Effect.map(encodeSuccess(value), (_) => text("Success", _)),
       onFailure: (cause) => Effect.map(encodeError(Cause.squash(cause)), (_) => text("Failure", _))
     }),
     decode: (record) =>
-      Effect.flatMap(parse(operation, record), (stored) => {
+      Effect.flatMap(parse(fault, record), (stored) => {
         const decoded: Effect.Effect<Exit.Exit<A, E>, ParseResult.ParseError, RA | RE> = stored._tag === "Success"
           ? Effect.map(decodeSuccess(stored.value), Exit.succeed)
           : Effect.map(decodeError(stored.value), Exit.fail)
-        return Effect.mapError(decoded, (error) => mismatch(operation, "record", error))
+        return Effect.mapError(decoded, (error) => mismatch(fault, "record", error))
       })
   }
 }
@@ -76,15 +77,15 @@ const text = (tag: Stored["_tag"], { encoded, json }: { readonly encoded: unknow
 const isStored = (u: unknown): u is Stored =>
   Predicate.hasProperty(u, "_tag") && (u._tag === "Success" || u._tag === "Failure")
 
-const parse = (operation: string, record: string): Effect.Effect<Stored, CodecError> => {
-  const unreadable = (detail: string) => new CodecError({ operation, part: "record", path: "(root)", detail })
+const parse = <F>(fault: Fault<F>, record: string): Effect.Effect<Stored, F> => {
+  const unreadable = (detail: string) => fault("record", "(root)", detail)
   return Effect.flatMap(
     Effect.try({ try: (): unknown => JSON.parse(record), catch: () => unreadable("it is not JSON") }),
     (stored) => isStored(stored) ? Effect.succeed(stored) : Effect.fail(unreadable("it is not an outcome"))
   )
 }
 
-const mismatch = (operation: string, part: CodecError["part"], error: ParseResult.ParseError): CodecError => {
+const mismatch = <F>(fault: Fault<F>, part: Part, error: ParseResult.ParseError): F => {
   const [first] = ParseResult.ArrayFormatter.formatErrorSync(error)
-  return new CodecError({ operation, part, path: showPath(first?.path ?? []), detail: first?.message ?? error.message })
+  return fault(part, showPath(first?.path ?? []), first?.message ?? error.message)
 }
