@@ -82,6 +82,8 @@ export class Diagnosis extends Schema.Class<Diagnosis>("Diagnosis")({
 export const defaults = {
   /** Scores below this are noise. */
   minScore: 5,
+  /** The share of a series that a change must explain to be one. */
+  minExplained: 0.5,
   /** Causes below this are not named. */
   minConfidence: 0.6
 } as const
@@ -113,29 +115,22 @@ export const diagnose = (signals: {
 }
 
 /**
- * When the service changed: the time that best parts all series into a before and an after, or null if none does.
+ * When the service changed: the split of the window that explains most of what varies in the series (a single change
+ * point under L1 cost), or null if no series is explained by half.
  *
  * @since 0.1.0
  * @category diagnosis
  */
 export const findOnset = (series: ReadonlyArray<Series>): number | null => {
   const times = [...new Set(series.flatMap(({ points }) => points.map(([at]) => at)))].toSorted((a, b) => a - b)
-  let best: { readonly at: number; readonly gain: number } | undefined
-  // a change is seen once a fifth of the window lies before it and two points after
-  for (const at of times.slice(Math.ceil(times.length / 5), -1)) {
-    let gain = 0
-    for (const { points } of series) {
-      const before = points.filter(([time]) => time < at).map(([, value]) => value)
-      const after = points.filter(([time]) => time >= at).map(([, value]) => value)
-      if (before.length < 4 || after.length < 2) continue
-      const middle = median(before)
-      const shift = Math.abs(median(after) - middle) / scaleOf(before, middle)
-      // a bounded vote each, weighed by how much of both sides it speaks for, so that no series decides alone
-      gain += Math.min(shift, 20) * Math.sqrt(before.length * after.length) / points.length
-    }
-    if (best === undefined || gain > best.gain) best = { at, gain }
+  let best = { at: 0, explained: 0, strongest: 0 }
+  // what came before must be enough to know what is normal
+  for (const at of times.slice(Math.ceil(times.length / 5))) {
+    const shares = series.map(({ points }) => explainedBy(points, at))
+    const explained = shares.reduce((sum, share) => sum + share, 0)
+    if (explained > best.explained) best = { at, explained, strongest: Math.max(...shares) }
   }
-  return best !== undefined && best.gain >= defaults.minScore / 2 ? best.at : null
+  return best.strongest >= defaults.minExplained ? best.at : null
 }
 
 // -----------------------------------------------------------------------------
@@ -151,6 +146,20 @@ const direction: Readonly<Record<Metric, 1 | -1>> = {
   requestRate: -1,
   cacheHitRate: -1,
   dbConnectionErrors: 1
+}
+
+/** The share of a series' deviation from its median that goes away when it is split at `at`, 0 to 1. */
+const explainedBy = (points: Series["points"], at: number): number => {
+  const before = points.filter(([time]) => time < at).map(([, value]) => value)
+  const after = points.filter(([time]) => time >= at).map(([, value]) => value)
+  if (before.length < 4 || after.length < 2) return 0
+  const whole = deviation([...before, ...after])
+  return whole === 0 ? 0 : 1 - (deviation(before) + deviation(after)) / whole
+}
+
+const deviation = (values: ReadonlyArray<number>): number => {
+  const middle = median(values)
+  return values.reduce((sum, value) => sum + Math.abs(value - middle), 0)
 }
 
 const symptomOf = ({ metric, points }: Series, onset: number): ReadonlyArray<Symptom> => {
@@ -180,21 +189,23 @@ const quantile = (values: ReadonlyArray<number>, q: number): number => {
 interface Rule {
   readonly cause: CauseName
   readonly metric: Metric
+  /** The value the metric must have reached, where moving is not enough. */
+  readonly atLeast?: number
   readonly log: RegExp
 }
 
 const rules: ReadonlyArray<Rule> = [
   { cause: "dead-connections", metric: "dbConnectionErrors", log: /connection timeout|pool .*exhausted|deadlock/i },
   { cause: "stale-cache", metric: "cacheHitRate", log: /stale cache/i },
-  { cause: "saturation", metric: "cpu", log: /saturated|queue depth/i }
+  { cause: "saturation", metric: "cpu", atLeast: 90, log: /saturated|queue depth/i }
 ]
 
 const weights = { metric: 0.5, logs: 0.3, felt: 0.2 } as const
 
 const judge = (rule: Rule, symptoms: ReadonlyArray<Symptom>, logs: ReadonlyArray<LogLine>): Cause => {
-  const own = symptoms.find((symptom) => symptom.metric === rule.metric)
+  const own = symptoms.find(({ after, metric }) => metric === rule.metric && after >= (rule.atLeast ?? -Infinity))
   const lines = logs.filter((line) => rule.log.test(line.message))
-  const felt = symptoms.find((symptom) => symptom.metric === "errorRate")
+  const felt = symptoms.find(({ metric }) => metric === "errorRate")
   const evidence: Array<string> = []
   let confidence = 0
   if (own !== undefined) {

@@ -148,6 +148,9 @@ export class CircuitOpen extends Data.TaggedError("CircuitOpen")<{
   /** The last failure of the dependency, if one opened the circuit. */
   readonly lastFailure: Option.Option<unknown>
 }> {
+  /**
+   * @since 0.1.0
+   */
   readonly [Rejection.TypeId] = true as const
   override get message(): string {
     const when = Duration.isFinite(this.retryAfter)

@@ -97,7 +97,7 @@ export const alerts = (service: string) =>
       "searchMonitors",
       Effect.map(
         get("/api/v1/monitor/search"),
-        HttpClientRequest.setUrlParam("query", `tag:service:${service} status:Alert`)
+        HttpClientRequest.setUrlParam("query", `tag:"service:${service}" status:Alert`)
       ),
       MonitorsAnswer
     ),
