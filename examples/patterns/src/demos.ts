@@ -19,6 +19,11 @@ export const demos: Readonly<Record<string, Demo>> = {
     load: () => import("./idempotency.js"),
     realTime: true
   },
+  "checkpoint": {
+    about: "a crash in the fourth of five steps; the run is taken up where it was left",
+    load: () => import("./checkpoint.js"),
+    realTime: true
+  },
   "jitter": {
     about: "the same retries with every jitter, for one client and for a thousand",
     load: () => import("./jitter.js")

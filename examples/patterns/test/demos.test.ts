@@ -191,6 +191,30 @@ describe("the self-healing demo", () => {
     }))
 })
 
+describe("the checkpoint demo", () => {
+  it.live("runs after the crash only the steps that had not finished before it", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("checkpoint")
+      expectInOrder(lines, [
+        "Attempt 1",
+        "💾 step 0 analyze_logs",
+        "💾 step 1 check_metrics",
+        "💾 step 2 identify_root_cause",
+        "▶ apply_fix",
+        "💥",
+        "Attempt 2",
+        "📂 the run is taken up, 3 steps are done",
+        "⏭  step 2 identify_root_cause",
+        "▶ apply_fix",
+        "💾 step 3 apply_fix",
+        "💾 step 4 verify_fix",
+        "✓ Workflow completed: memory leak of payment-api fixed"
+      ])
+      expect(count(lines, "▶")).toBe(6)
+      expect(count(lines, "💾")).toBe(5)
+    }))
+})
+
 describe("the degradation demos", () => {
   it.effect("answer from the cache where a service fails, and name what is missing", () =>
     Effect.gen(function*() {
@@ -210,7 +234,7 @@ describe("the degradation demos", () => {
       expectInOrder(lines, ["Permissive", "Moderate", "Strict"])
       const accepted = lines.map((line) => line.includes("accepted"))
       // a stricter tolerance never accepts what a wider one refused
-      expect(accepted).toEqual([...accepted].sort((a, b) => Number(b) - Number(a)))
+      expect(accepted).toEqual(accepted.toSorted((a, b) => Number(b) - Number(a)))
       expect(new Set(accepted).size).toBe(2)
     }))
 })
