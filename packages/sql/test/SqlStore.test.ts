@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
@@ -121,6 +122,32 @@ describe("a file outlives its store", () => {
       yield* runs.save({ token, step: step(0) })
       const error = yield* Effect.flip(runs.save({ token, step: { ...step(0), name: "another" } }))
       assert.include(error.detail, `step "step 0" at seq 0`)
+    }))
+})
+
+describe("leases", () => {
+  it.scoped("keeps a record and a claim for ever when told so", () =>
+    Effect.gen(function*() {
+      const { actions } = yield* open({ filename: yield* temporaryFile })
+      const { token } = claimed(yield* actions.claim({ ...ask("a"), lease: Duration.infinity }))
+      yield* TestClock.adjust("1000 days")
+      assert.strictEqual((yield* actions.claim(ask("a")))._tag, "InProgress")
+      yield* actions.complete({ ...ask("a"), token, exit: "1", retention: Duration.infinity })
+      yield* TestClock.adjust("1000 days")
+      assert.strictEqual(yield* actions.prune, 0)
+      assert.deepStrictEqual(yield* actions.claim(ask("a")), { _tag: "Completed", exit: "1" })
+    }))
+
+  it.scoped("gives back a claim whose caller was interrupted before it heard of it", () =>
+    Effect.gen(function*() {
+      const { actions } = yield* open({ filename: yield* temporaryFile })
+      const fiber = yield* Effect.fork(actions.claim(ask("a")))
+      yield* Effect.yieldNow()
+      yield* Fiber.interrupt(fiber)
+      // writes are answered in order: the claim before the first of these, its release before the second
+      yield* actions.prune
+      yield* actions.prune
+      assert.deepStrictEqual(yield* actions.list(), [])
     }))
 })
 

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { RunRow } from "./protocol.js"
-import { drained, micros } from "./requests.js"
+import { drained, micros, millis } from "./requests.js"
 import { moment, type SqliteClient } from "./SqliteClient.js"
 
 export const make = (client: SqliteClient): Effect.Effect<CheckpointStore.Service, never, Scope.Scope> =>
@@ -80,7 +80,7 @@ export const make = (client: SqliteClient): Effect.Effect<CheckpointStore.Servic
 
       prune: ({ olderThan }) =>
         Effect.clockWith((clock) => {
-          const completedBefore = clock.unsafeCurrentTimeMillis() - Duration.toMillis(olderThan)
+          const completedBefore = clock.unsafeCurrentTimeMillis() - millis(olderThan)
           return drained((limit) => client.request("pruneRuns", { completedBefore, limit }))
         })
     }

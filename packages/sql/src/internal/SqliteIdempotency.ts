@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { ActionId, ActionRow, ClaimAnswer } from "./protocol.js"
-import { drained, micros } from "./requests.js"
+import { drained, micros, millis } from "./requests.js"
 import { moment, type SqliteClient } from "./SqliteClient.js"
 import * as Actions from "./writer/actions.js"
 
@@ -91,7 +91,7 @@ export const make = (
       complete: ({ exit, key, operation, retention, token }) =>
         Effect.clockWith((clock) => {
           const now = moment(clock)
-          const request = { operation, key, token, exit, retention: Math.ceil(Duration.toMillis(retention)) }
+          const request = { operation, key, token, exit, retention: millis(retention) }
           return Effect.map(client.request("complete", { ...request, ...now }), (row) => {
             held.delete(token)
             if (row !== null) cache.set(row, now.wall)
