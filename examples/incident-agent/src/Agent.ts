@@ -146,7 +146,7 @@ const analyse = (observations: Observations) =>
     yield* Events.publish({
       _tag: "CauseFound",
       finding: decided.finding,
-      evidence: diagnosis.causes.flatMap(({ evidence }) => evidence),
+      evidence: [...new Set(diagnosis.causes.flatMap(({ evidence }) => evidence))],
       actions: decided.actions
     })
     return decided

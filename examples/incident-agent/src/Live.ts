@@ -15,7 +15,15 @@ import * as VendorCall from "./vendors/VendorCall.js"
 import * as VendorConfig from "./vendors/VendorConfig.js"
 
 /**
- * The live agent over the vendors at `vendors`, with its durable state in `dataDir`.
+ * The agent's memory: checkpoints and actions in one SQLite file.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerStore = (dataDir: string) => SqlStore.layerSqlite({ filename: Path.join(dataDir, "agent.db") })
+
+/**
+ * The agent's hands and eyes: the vendors at `vendors`, the spool in `dataDir`, and its self-healing.
  *
  * @since 0.1.0
  * @category layers
@@ -34,7 +42,6 @@ export const layer = (options: {
     Layer.provideMerge(Layer.mergeAll(
       VendorCall.layerBreakers,
       VendorConfig.layer(options.vendors),
-      FetchHttpClient.layer,
-      SqlStore.layerSqlite({ filename: Path.join(options.dataDir, "agent.db") })
+      FetchHttpClient.layer
     ))
   )

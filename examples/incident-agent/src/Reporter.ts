@@ -73,7 +73,7 @@ export const render = (event: Events.Published): ReadonlyArray<Line> => {
       return [line(`▶ Executing ${event.operation}`)]
     case "ActionCompleted":
       return event.outcome === "success"
-        ? [line(`  ✓ ${event.operation} done`, "good")]
+        ? [line(`  ✓ ${done[event.operation] ?? `${event.operation} done`}`, "good")]
         : [line(`  ✗ ${event.operation} failed`, "bad")]
     case "ActionReplayed":
       return [line(`⏭  ${event.operation}: already done`, "faint")]
@@ -173,6 +173,8 @@ const steps: Readonly<Record<string, string>> = {
   verify: "Step 4: Verifying fix",
   escalate: "Escalation: Paging a human"
 }
+
+const done: Readonly<Record<string, string>> = { restart_pods: "Pods restarted", clear_cache: "Cache cleared" }
 
 const vendorNames: Readonly<Record<string, true>> = {
   datadog: true,

@@ -52,27 +52,30 @@ export const main = (options: Options): void =>
  */
 export const handle = (incident: Incident.Incident) =>
   Effect.gen(function*() {
-    const known = yield* HandleIncident.outcome(incident)
-    const paging = yield* Paging
-    // what an earlier run could not send; if it still cannot be sent it stays in the spool
-    yield* Effect.ignore(paging.deliver)
-    if (known._tag === "Some") {
-      const outcome = known.value
-      yield* Events.publish({
-        _tag: "IncidentKnown",
-        incident: incident.incident_id,
-        outcome: Exit.isSuccess(outcome) ? "resolved" : "escalated",
-        detail: Exit.match(outcome, {
-          onSuccess: ({ actions }) => actions.join(", "),
-          onFailure: (cause) => cause._tag === "Fail" ? cause.error.reason : "failed"
-        })
-      })
-      return Exit.isSuccess(outcome) ? 0 : 3
-    }
+    // what an earlier run could not send; what still cannot be sent stays in the spool
+    yield* Effect.flatMap(Paging, (paging) => Effect.ignore(paging.deliver))
     return yield* HandleIncident.run(incident).pipe(
       Effect.as(0),
       Effect.catchTag("Escalated", () => Effect.succeed(3))
     )
+  })
+
+/**
+ * Says how an incident ended that has ended before; the exit code it deserved then, or none if it has not ended.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const recall = (incident: Incident.Incident) =>
+  Effect.gen(function*() {
+    const known = yield* HandleIncident.outcome(incident)
+    if (known._tag === "None") return undefined
+    const outcome = known.value
+    const [result, detail, code] = Exit.isSuccess(outcome)
+      ? ["resolved", outcome.value.actions.join(", "), 0] as const
+      : ["escalated", outcome.cause._tag === "Fail" ? outcome.cause.error.reason : "failed", 3] as const
+    yield* Events.publish({ _tag: "IncidentKnown", incident: incident.incident_id, outcome: result, detail })
+    return code
   })
 
 // -----------------------------------------------------------------------------
@@ -86,12 +89,14 @@ const program = (options: Options) =>
       try: () => Fs.mkdir(options.dataDir, { recursive: true }),
       catch: (error) => new Incident.BadIncident({ message: `--data-dir cannot be used: ${(error as Error).message}` })
     })
-    const vendors = options.vendors ?? (yield* SandboxProcess.start(options.dataDir))
     const sink = options.json ? EventSink.layerJson : Reporter.layer({ colour: colourful })
-    return yield* handle(incident).pipe(
-      Effect.provide(
-        Live.layer({ ...options, vendors }).pipe(Layer.provideMerge(sink), Layer.provideMerge(Events.layer))
-      )
+    return yield* Effect.gen(function*() {
+      const before = yield* recall(incident)
+      if (before !== undefined) return before
+      const vendors = options.vendors ?? (yield* SandboxProcess.start(options.dataDir))
+      return yield* Effect.provide(handle(incident), Live.layer({ ...options, vendors }))
+    }).pipe(
+      Effect.provide(Live.layerStore(options.dataDir).pipe(Layer.provideMerge(sink), Layer.provideMerge(Events.layer)))
     )
   }).pipe(
     Effect.scoped,

@@ -129,7 +129,7 @@ export const defaults = { lease: "30 seconds", concurrency: 10 } as const
  * @since 0.1.0
  * @category models
  */
-export interface Workflow<Payload, A, E, R> {
+export interface Workflow<Payload, A, E, R, SchemaR = never> {
   readonly name: string
   readonly runId: (payload: Payload) => string
   /** Runs it, or takes it up where it was left; a run that has ended gives its recorded outcome and runs nothing. */
@@ -137,7 +137,7 @@ export interface Workflow<Payload, A, E, R> {
   /** How the run ended, if it has. Wakes nothing. */
   readonly outcome: (
     payload: Payload
-  ) => Effect.Effect<Option.Option<Exit.Exit<A, E>>, StoreError | StepCodecError, R | CheckpointStore>
+  ) => Effect.Effect<Option.Option<Exit.Exit<A, E>>, StoreError | StepCodecError, SchemaR | CheckpointStore>
   /** Registers the workflow, so that `resumeAll` can take up its runs. */
   readonly layer: Layer.Layer<never, never, R | Registry>
 }
@@ -183,7 +183,8 @@ export const workflow = <
   | Exclude<R, CurrentRun>
   | Schema.Schema.Context<Payload>
   | Schema.Schema.Context<Success>
-  | Schema.Schema.Context<Error>
+  | Schema.Schema.Context<Error>,
+  Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
 > => {
   Check.name("Checkpoint.workflow", "name", name)
   const lease = Duration.millis(
@@ -231,7 +232,7 @@ export const workflow = <
   }))
 
   // the schemas' own types are lost in their defaults; the signature says them again
-  return { name, runId, run, outcome, layer } as Workflow<any, any, any, any>
+  return { name, runId, run, outcome, layer } as Workflow<any, any, any, any, any>
 }
 
 /**

@@ -11,6 +11,7 @@ import type * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Schedule from "effect/Schedule"
 import * as CircuitBreaker from "./CircuitBreaker.js"
 import * as Check from "./internal/options.js"
@@ -134,20 +135,23 @@ const compile = <E, R, I>(options: Options<E, R, I>) => {
   }
 }
 
-const retrying = <A, E, R, R2>(attempt: Effect.Effect<A, Errors<E>, R>, retry: Retry<E, R2>) =>
+const retrying = <A, E, R, R2>(
+  attempt: Effect.Effect<A, Errors<E>, R>,
+  retry: Retry<E, R2>
+): Effect.Effect<A, Errors<E>, R | R2> =>
   Effect.suspend(() => {
-    let last: { readonly error: Errors<E> } | undefined
-    return attempt.pipe(
-      Effect.tapError((error) =>
-        Effect.sync(() => {
-          if (!Rejection.isRejection(error)) last = { error }
-        })
-      ),
-      Effect.retry({
-        schedule: retry.schedule,
-        while: (error) => error instanceof AttemptTimeout || (!Rejection.isRejection(error) && retry.while(error as E))
-      }),
-      // rejected on a retry: what the dependency itself said last is worth more
-      Effect.mapError((error) => Rejection.isRejection(error) && last !== undefined ? last.error : error)
-    )
+    let last: Errors<E> | undefined
+    const isRetryable = (error: Errors<E>) => error instanceof AttemptTimeout || retry.while(error as E)
+    // Effect.retry steps the schedule before it asks `while`: what is final must not get there, or hooks would hear of
+    // retries that never happen
+    const judged = Effect.matchEffect(attempt, {
+      onSuccess: (value) => Effect.succeed(Exit.succeed(value)),
+      onFailure: (error): Effect.Effect<Exit.Exit<A, Errors<E>>, Errors<E>> => {
+        // rejected on a retry: what the dependency itself said last is worth more
+        if (Rejection.isRejection(error)) return Effect.succeed(Exit.fail(last ?? error))
+        last = error
+        return isRetryable(error) ? Effect.fail(error) : Effect.succeed(Exit.fail(error))
+      }
+    })
+    return Effect.flatten(Effect.retry(judged, retry.schedule))
   })

@@ -54,6 +54,26 @@ describe("Policy", () => {
       expect(attempts).toHaveLength(1)
     }).pipe(Effect.provide(VendorLive)))
 
+  it.effect("tells the hook of a retry only of retries that happen", () =>
+    Effect.gen(function*() {
+      const heard: Array<number> = []
+      const hooked = Policy.make({
+        retry: {
+          schedule: Backoff.make<Down | Policy.AttemptTimeout>({
+            jitter: "none",
+            onRetry: ({ retry }) => Effect.sync(() => heard.push(retry))
+          }),
+          while: (error: Down) => error.status >= 500
+        },
+        breaker: Vendor
+      })
+      yield* settle(hooked(script(404).call))
+      yield* settle(hooked(script(503, 404).call))
+      yield* (yield* Vendor).forceOpen
+      yield* settle(hooked(script().call))
+      expect(heard).toEqual([1])
+    }).pipe(Effect.provide(VendorLive)))
+
   it.effect("cuts an attempt short, counts it against the breaker, and retries it", () =>
     Effect.gen(function*() {
       const { attempts, call } = script(0)

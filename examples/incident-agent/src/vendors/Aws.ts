@@ -134,6 +134,8 @@ const client = <A extends { readonly client: { readonly destroy: () => void } }>
     const config = yield* VendorConfig
     let made: A | undefined
     yield* Effect.addFinalizer(() => Effect.sync(() => made?.client.destroy()))
+    // the SDK warns on standard error that its releases of 2027 will not run on Node 20; the one installed here does
+    process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true"
     return yield* Effect.cached(Effect.promise(async () =>
       made = await make({
         endpoint: config.url(vendor),
