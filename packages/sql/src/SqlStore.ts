@@ -61,8 +61,10 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<IdempotencyStor
   const settings = resolve(options)
   return Layer.scopedContext(
     Effect.gen(function*() {
-      const client = yield* SqliteClient.make(settings)
-      return Context.make(IdempotencyStore, yield* SqliteIdempotency.make(client, settings)).pipe(
+      const [client, driver] = yield* Effect.all([SqliteClient.make(settings), SqliteIdempotency.loadDriver], {
+        concurrency: 2
+      })
+      return Context.make(IdempotencyStore, yield* SqliteIdempotency.make(client, driver, settings)).pipe(
         Context.add(CheckpointStore, yield* SqliteCheckpoints.make(client))
       )
     })

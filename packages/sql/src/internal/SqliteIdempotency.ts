@@ -14,13 +14,22 @@ import { drained, micros, millis } from "./requests.js"
 import { moment, type SqliteClient } from "./SqliteClient.js"
 import * as Actions from "./writer/actions.js"
 
+type Driver = typeof import("better-sqlite3")
+
+/** The driver for this thread's reader. It takes some milliseconds to load, best while the writer starts. */
+export const loadDriver: Effect.Effect<Driver> = Effect.map(
+  Effect.promise(() => import("better-sqlite3")),
+  (module) => module.default
+)
+
 export const make = (
   client: SqliteClient,
+  driver: Driver,
   options: { readonly cachedResults: number }
 ): Effect.Effect<IdempotencyStore.Service, StoreError, Scope.Scope> =>
   Effect.gen(function*() {
     const scope = yield* Effect.scope
-    const completed = yield* openReader(client.filename)
+    const completed = yield* openReader(driver, client.filename)
     const cache = new ResultCache(options.cachedResults)
     const held = new Map<number, ActionId>()
 
@@ -155,28 +164,26 @@ const toRecord = ({ completedAt, exit, expiresAt, ...row }: ActionRow): Idempote
  * that the file is locked, or that the record is damaged.
  */
 const openReader = (
+  driver: Driver,
   filename: string
-): Effect.Effect<(operation: string, key: string) => ActionRow | undefined, never, Scope.Scope> =>
-  Effect.gen(function*() {
-    // loaded only when a store is made: the driver takes some milliseconds
-    const { default: Database } = yield* Effect.promise(() => import("better-sqlite3"))
-    let db: Database | undefined
-    let select: Statement<[string, string], Completed> | undefined
-    yield* Effect.addFinalizer(() => Effect.sync(() => db?.close()))
-    return (operation, key) => {
-      try {
-        db ??= new Database(filename, { readonly: true, fileMustExist: true, timeout: 0 })
-        select ??= db.prepare(
-          `SELECT fingerprint, exit, started_at AS startedAt, completed_at AS completedAt, expires_at AS expiresAt, hash
-           FROM firebreak_action WHERE operation = ? AND key = ? AND state = 'completed'`
-        )
-        const row = select.get(operation, key)
-        return row === undefined ? undefined : Actions.verified({ operation, key, state: "completed", ...row })
-      } catch {
-        return undefined
-      }
+): Effect.Effect<(operation: string, key: string) => ActionRow | undefined, never, Scope.Scope> => {
+  let db: Database | undefined
+  let select: Statement<[string, string], Completed> | undefined
+  const lookup = (operation: string, key: string) => {
+    try {
+      db ??= new driver(filename, { readonly: true, fileMustExist: true, timeout: 0 })
+      select ??= db.prepare(
+        `SELECT fingerprint, exit, started_at AS startedAt, completed_at AS completedAt, expires_at AS expiresAt, hash
+         FROM firebreak_action WHERE operation = ? AND key = ? AND state = 'completed'`
+      )
+      const row = select.get(operation, key)
+      return row === undefined ? undefined : Actions.verified({ operation, key, state: "completed", ...row })
+    } catch {
+      return undefined
     }
-  })
+  }
+  return Effect.as(Effect.addFinalizer(() => Effect.sync(() => db?.close())), lookup)
+}
 
 type Completed = Omit<ActionRow, keyof ActionId | "state"> & { readonly hash: string }
 
