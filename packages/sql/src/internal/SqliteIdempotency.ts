@@ -4,7 +4,7 @@
  */
 import type * as IdempotencyStore from "@firebreak/core/IdempotencyStore"
 import type { StoreError } from "@firebreak/core/StoreError"
-import type { Database, Statement } from "better-sqlite3"
+import type BetterSqlite3 from "better-sqlite3"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -14,7 +14,7 @@ import { drained, micros, millis } from "./requests.js"
 import { moment, type SqliteClient } from "./SqliteClient.js"
 import * as Actions from "./writer/actions.js"
 
-type Driver = typeof import("better-sqlite3")
+type Driver = typeof BetterSqlite3
 
 /** The driver for this thread's reader. It takes some milliseconds to load, best while the writer starts. */
 export const loadDriver: Effect.Effect<Driver> = Effect.map(
@@ -167,8 +167,8 @@ const openReader = (
   driver: Driver,
   filename: string
 ): Effect.Effect<(operation: string, key: string) => ActionRow | undefined, never, Scope.Scope> => {
-  let db: Database | undefined
-  let select: Statement<[string, string], Completed> | undefined
+  let db: BetterSqlite3.Database | undefined
+  let select: BetterSqlite3.Statement<[string, string], Completed> | undefined
   const lookup = (operation: string, key: string) => {
     try {
       db ??= new driver(filename, { readonly: true, fileMustExist: true, timeout: 0 })
