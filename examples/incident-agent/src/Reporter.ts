@@ -7,7 +7,7 @@ import type * as Events from "@firebreak/core/Events"
 import * as EventSink from "@firebreak/core/EventSink"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
-import type {} from "./AgentEvents.js"
+import "./AgentEvents.js"
 
 /**
  * A line of output and how it is meant.

@@ -34,9 +34,10 @@ export const start = (directory: string): Effect.Effect<string, SandboxFailed, S
           [
             ...process.execArgv,
             main,
-            ...["--port", "0", "--leash"],
-            ...["--ledger", Path.join(directory, "sandbox-ledger.jsonl")],
-            ...["--state", Path.join(directory, "sandbox-fleet.json")]
+            "--leash",
+            "--port=0",
+            `--ledger=${Path.join(directory, "sandbox-ledger.jsonl")}`,
+            `--state=${Path.join(directory, "sandbox-fleet.json")}`
           ],
           { stdio: ["pipe", "pipe", "inherit"] }
         )

@@ -10,10 +10,10 @@ const usages = readdirSync(new URL("../src", import.meta.url)).filter((file) => 
   )
 )
 
-for (const page of ["circuit-breaker", "backoff"]) {
-  it(`the code in docs/${page}.md is that of a demo`, () => {
+for (const page of ["README.md", "docs/circuit-breaker.md", "docs/backoff.md"]) {
+  it(`the code in ${page} is that of an example`, () => {
     const snippets = Array.from(
-      read(`../../../docs/${page}.md`).matchAll(/^```ts\n([^]*?)\n```$/gm),
+      read(`../../../${page}`).matchAll(/^```ts\n([^]*?)\n```$/gm),
       ([, code]) => code
     )
     expect(snippets.length).toBeGreaterThan(0)

@@ -82,7 +82,7 @@ export const logs = (service: string) =>
         at: Date.parse(attributes.timestamp),
         level: attributes.status,
         message: attributes.message
-      })).reverse()
+      })).toReversed()
   )
 
 /**

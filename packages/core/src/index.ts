@@ -1,0 +1,180 @@
+/**
+ * Every module of the package under its own name. Programs that must start fast import `@firebreak/core/Module` instead.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * @since 0.1.0
+ */
+export * as Backoff from "./Backoff.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as BackoffCurve from "./BackoffCurve.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Checkpoint from "./Checkpoint.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointError from "./CheckpointError.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointHistory from "./CheckpointHistory.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointStore from "./CheckpointStore.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as CircuitBreaker from "./CircuitBreaker.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as CircuitState from "./CircuitState.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Degradation from "./Degradation.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as DegradationCache from "./DegradationCache.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as DegradationComponent from "./DegradationComponent.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as DegradationLevel from "./DegradationLevel.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as DegradationPart from "./DegradationPart.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as DegradationReport from "./DegradationReport.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as DegradationSpells from "./DegradationSpells.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as DesiredState from "./DesiredState.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Escalation from "./Escalation.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as EventSink from "./EventSink.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Events from "./Events.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Failover from "./Failover.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Healing from "./Healing.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as HealingLoop from "./HealingLoop.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as HealingState from "./HealingState.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Health from "./Health.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as HealthCheck from "./HealthCheck.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Idempotency from "./Idempotency.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as IdempotencyError from "./IdempotencyError.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as IdempotencyState from "./IdempotencyState.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as IdempotencyStore from "./IdempotencyStore.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Policy from "./Policy.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Rejection from "./Rejection.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Remedy from "./Remedy.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Restartable from "./Restartable.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as StoreError from "./StoreError.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as TripStrategy from "./TripStrategy.js"
