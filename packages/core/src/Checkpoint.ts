@@ -11,24 +11,18 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { HistoryMismatch, PayloadMismatch, RunFenced, RunInProgress, StepCodecError } from "./CheckpointError.js"
-import * as History from "./CheckpointHistory.js"
-import { CheckpointStore, type Run, type Service as Store, type Step } from "./CheckpointStore.js"
-import * as Events from "./Events.js"
-import { sha256 } from "./internal/hash.js"
+import { type RunError, RunInProgress, type StepCodecError } from "./CheckpointError.js"
+import { CheckpointStore, type Run, type Step } from "./CheckpointStore.js"
+import * as Run_ from "./internal/checkpointRun.js"
 import * as Check from "./internal/options.js"
-import { codec, encoder, type Fault, type OutcomeCodec } from "./internal/outcomeCodec.js"
-import * as Time from "./internal/time.js"
+import { codec, encoder, type Fault } from "./internal/outcomeCodec.js"
 import type { StoreError } from "./StoreError.js"
 
 export {
@@ -42,6 +36,11 @@ export {
    * @category errors
    */
   PayloadMismatch,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  type RunError,
   /**
    * @since 0.1.0
    * @category errors
@@ -70,34 +69,23 @@ export {
 } from "./CheckpointStore.js"
 
 /**
- * How a run can fail beside the errors it declares. These end the run from outside: its body cannot catch them.
- *
- * @since 0.1.0
- * @category errors
- */
-export type RunError = HistoryMismatch | PayloadMismatch | RunFenced | RunInProgress | StepCodecError | StoreError
-
-/**
  * The run a step belongs to. Only a workflow provides it, so a step outside a run does not compile.
  *
  * @since 0.1.0
  * @category services
  */
-export class CurrentRun extends Context.Tag("@firebreak/core/CurrentRun")<CurrentRun, {
-  readonly runId: string
-  readonly workflow: string
-}>() {}
+export class CurrentRun extends Context.Tag("@firebreak/core/CurrentRun")<CurrentRun, Run_.RunningRun>() {}
 
-/**
- * The step whose body is running: `key` is the same on every attempt, fit to be an idempotency key. None outside steps.
- *
- * @since 0.1.0
- * @category services
- */
-export class CurrentStep extends Context.Reference<CurrentStep>()("@firebreak/core/CurrentStep", {
-  defaultValue: (): Option.Option<{ readonly runId: string; readonly step: string; readonly key: string }> =>
-    Option.none()
-}) {}
+export {
+  /**
+   * The step whose body is running: `key` is the same on every attempt, fit to be an idempotency key. None outside
+   * steps.
+   *
+   * @since 0.1.0
+   * @category services
+   */
+  CurrentStep
+} from "./internal/checkpointRun.js"
 
 /**
  * @since 0.1.0
@@ -187,6 +175,29 @@ export const workflow = <
   Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
 > => {
   Check.name("Checkpoint.workflow", "name", name)
+  if (name.includes("/") || name === simple) {
+    throw new Check.InvalidOption(
+      `Checkpoint.workflow: name must have no "/" and not be "${simple}", got ${JSON.stringify(name)}`
+    )
+  }
+  return define(name, options, body)
+}
+
+/** The workflow of `Checkpoint.run`. */
+const simple = "run"
+
+const define = <
+  Payload extends Schema.Schema.Any,
+  R,
+  Success extends Schema.Schema.Any = typeof Schema.Void,
+  Error extends Schema.Schema.All = typeof Schema.Never
+>(
+  name: string,
+  options: WorkflowOptions<Payload, Success, Error>,
+  body: (
+    payload: Schema.Schema.Type<Payload>
+  ) => Effect.Effect<Schema.Schema.Type<Success>, Schema.Schema.Type<Error>, R>
+): Workflow<any, any, any, any, any> => {
   const lease = Duration.millis(
     Check.millis("Checkpoint.workflow", "lease", options.lease ?? defaults.lease, { min: 10 })
   )
@@ -197,12 +208,29 @@ export const workflow = <
   const keyOf = (payload: Schema.Schema.Type<Payload>) => Check.name(`Workflow "${name}"`, "key", options.key(payload))
   const runId = (payload: Schema.Schema.Type<Payload>) => `${name}/${keyOf(payload)}`
 
+  const begin = (
+    stored: Pick<Run, "runId" | "key" | "payload">,
+    payload: Schema.Schema.Type<Payload>,
+    existing: boolean
+  ) =>
+    Effect.flatMap(CheckpointStore, (store) =>
+      Run_.start(store, {
+        runId: stored.runId,
+        workflow: name,
+        key: stored.key,
+        payload: stored.payload,
+        lease,
+        existing,
+        outcomes,
+        body: (run) => Effect.provideService(Effect.suspend(() => body(payload)), CurrentRun, run)
+      }))
+
   const run = (payload: Schema.Schema.Type<Payload>) =>
     Effect.suspend(() => {
-      const id = { runId: runId(payload), workflow: name, key: keyOf(payload) }
+      const id = { runId: runId(payload), key: keyOf(payload) }
       return Effect.flatMap(
-        Effect.mapError(encodePayload(payload), (_) => codecError(id.runId, null, _)),
-        ({ json }) => start({ ...id, payload: json, lease }, outcomes, Effect.suspend(() => body(payload)))
+        Effect.mapError(encodePayload(payload), (_) => Run_.codecError(id.runId, null, _)),
+        ({ json }) => begin({ ...id, payload: json }, payload, false)
       )
     })
 
@@ -212,26 +240,38 @@ export const workflow = <
         onNone: () => Effect.succeedNone,
         onSome: (exit) =>
           Effect.mapBoth(outcomes.decode(exit), {
-            onFailure: (_) => codecError(runId(payload), null, _),
+            onFailure: (_) => Run_.codecError(runId(payload), null, _),
             onSuccess: Option.some
           })
       }))
 
+  // the run keeps its id and its payload as they were stored, whatever the code now makes of them
   const resume = (stored: Run) =>
     Effect.flatMap(
       Effect.mapError(decodePayload(stored.payload), ({ message }) =>
-        codecError(stored.runId, null, { part: "record", path: "payload", detail: message })),
-      run
+        Run_.codecError(stored.runId, null, { part: "record", path: "payload", detail: message })),
+      (payload) =>
+        begin(stored, payload, true)
     )
 
-  const layer = Layer.effectDiscard(Effect.gen(function*() {
+  const layer = Layer.scopedDiscard(Effect.gen(function*() {
     const { workflows } = yield* Registry
-    // the store is that of whoever resumes
     const context = yield* Effect.context<any>()
-    workflows.set(name, (stored) => Effect.mapInputContext(resume(stored), (store) => Context.merge(context, store)))
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        if (workflows.has(name)) {
+          throw new Check.InvalidOption(`Checkpoint: the workflow "${name}" is registered twice`)
+        }
+        workflows.set(name, (stored) =>
+          Effect.flatMap(CheckpointStore, (store) =>
+            // the store is that of whoever resumes
+            Effect.provide(resume(stored), Context.add(context, CheckpointStore, store))))
+      }),
+      () => Effect.sync(() => workflows.delete(name))
+    )
   }))
 
-  // the schemas' own types are lost in their defaults; the signature says them again
+  // the schemas' own types are lost in their defaults; the signature of `workflow` says them again
   return { name, runId, run, outcome, layer } as Workflow<any, any, any, any, any>
 }
 
@@ -267,7 +307,8 @@ export const step = <
   R | CurrentRun | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
 > => {
   Check.name("Checkpoint.step", "name", name)
-  return takeStep(name, outcomeCodec(options.success, options.error), effect)
+  const outcomes = outcomeCodec(options.success, options.error)
+  return Effect.flatMap(CurrentRun, (run) => run.step(name, outcomes, effect))
 }
 
 /**
@@ -301,7 +342,7 @@ export const run = <
   Schema.Schema.Type<Success>,
   Schema.Schema.Type<Error> | RunError,
   Exclude<R, CurrentRun> | Schema.Schema.Context<Success> | Schema.Schema.Context<Error> | CheckpointStore
-> => workflow("run", { ...options, payload: Schema.Void, key: () => id }, () => program).run()
+> => define(simple, { ...options, payload: Schema.Void, key: () => id }, () => program).run(undefined)
 
 /**
  * Knows the workflows whose runs can be resumed.
@@ -349,9 +390,9 @@ export const resumeAll = (options?: {
       const resume = workflows.get(stored.workflow)
       if (resume === undefined) return Effect.succeed([])
       return Effect.map(Effect.exit(resume(stored)), (exit): ReadonlyArray<Resumed> => {
-        const held = Exit.isFailure(exit) &&
-          Option.exists(Cause.failureOption(exit.cause), (error) => error instanceof RunInProgress)
-        return held ? [] : [{ runId: stored.runId, workflow: stored.workflow, exit }]
+        const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+        const held = error instanceof RunInProgress && error.runId === stored.runId
+        return held || error instanceof Run_.Gone ? [] : [{ runId: stored.runId, workflow: stored.workflow, exit }]
       })
     }, { concurrency: options?.concurrency ?? defaults.concurrency })
     return resumed.flat()
@@ -403,227 +444,23 @@ export const prune = (
   Effect.flatMap(CheckpointStore, (store) => store.prune({ olderThan: Duration.decode(options.olderThan) }))
 
 // -----------------------------------------------------------------------------
-// internal: codecs
+// internal
 // -----------------------------------------------------------------------------
 
-type Flaw = Pick<StepCodecError, "part" | "path" | "detail">
+const fault: Fault<Run_.Flaw> = (part, path, detail) => ({ part, path, detail })
 
-const fault: Fault<Flaw> = (part, path, detail) => ({ part, path, detail })
+/** Steps are defined anew in every run, their schemas are not: codecs are compiled once per pair of schemas. */
+const codecs = new WeakMap<object, WeakMap<object, Run_.Codec<any, any, any>>>()
 
-const codecError = (runId: string, step: string | null, flaw: Flaw) => new StepCodecError({ runId, step, ...flaw })
-
-const outcomeCodec = (success: Schema.Schema.Any | undefined, error: Schema.Schema.All | undefined) =>
-  codec(fault, Schema.asSchema(success ?? Schema.Void), Schema.asSchema(error ?? Schema.Never))
-
-type Codec = OutcomeCodec<any, any, any, Flaw>
-
-/** Steps in forked fibers are marked in their record; those of the main branch are not. */
-const sideMark = `{"branch":"side",`
-
-const recordedOf = (step: Step): History.Recorded => ({
-  ...step,
-  branch: step.exit.startsWith(sideMark) ? "side" : "main"
-})
-
-// -----------------------------------------------------------------------------
-// internal: a run
-// -----------------------------------------------------------------------------
-
-/** An attempt at a run: what is behind `CurrentRun`. */
-interface Attempt {
-  readonly runId: string
-  readonly workflow: string
-  readonly store: Store
-  readonly token: number
-  /** Ends the run from outside. */
-  readonly abort: (error: RunError) => Effect.Effect<never>
-  aborted: RunError | undefined
-  history: History.History
-  nextSeq: number
-  /** Monotonic milliseconds. */
-  leaseUntil: number
-  mainFiber: Fiber.RuntimeFiber<any, any> | undefined
+const outcomeCodec = (
+  success: Schema.Schema.Any = Schema.Void,
+  error: Schema.Schema.All = Schema.Never
+): Run_.Codec<any, any, any> => {
+  let byError = codecs.get(success)
+  if (byError === undefined) codecs.set(success, byError = new WeakMap())
+  let found = byError.get(error)
+  if (found === undefined) {
+    byError.set(error, found = codec(fault, Schema.asSchema(success), Schema.asSchema(error)))
+  }
+  return found
 }
-
-interface Begin {
-  readonly runId: string
-  readonly workflow: string
-  readonly key: string
-  readonly payload: string
-  readonly lease: Duration.Duration
-}
-
-const start = <A, E, R>(
-  request: Begin,
-  outcomes: Codec,
-  body: Effect.Effect<A, E, R>
-): Effect.Effect<A, E | RunError, Exclude<R, CurrentRun> | CheckpointStore> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function*() {
-      const { key, runId, workflow } = request
-      const store = yield* CheckpointStore
-      const asked = yield* monotonic
-      const begun = yield* store.begin(request)
-      switch (begun._tag) {
-        case "Mismatch":
-          return yield* new PayloadMismatch({ workflow, key })
-        case "InProgress":
-          return yield* new RunInProgress({ runId, retryAfter: begun.retryAfter })
-        case "Finished":
-          return yield* Effect.flatten(Effect.mapError(outcomes.decode(begun.exit), (_) => codecError(runId, null, _)))
-        case "Claimed": {
-          yield* Events.publish(
-            begun.resumed
-              ? { _tag: "RunResumed", workflow, runId, completedSteps: begun.steps.length }
-              : { _tag: "RunStarted", workflow, runId }
-          )
-          const aborted = yield* Deferred.make<never, RunError>()
-          const attempt: Attempt = {
-            runId,
-            workflow,
-            store,
-            token: begun.token,
-            aborted: undefined,
-            abort: (error) =>
-              Effect.suspend(() => {
-                attempt.aborted ??= error
-                return Effect.zipRight(Deferred.fail(aborted, attempt.aborted), Effect.interruptible(Effect.never))
-              }),
-            history: History.make(begun.steps.map(recordedOf)),
-            nextSeq: 1 + Math.max(-1, ...begun.steps.map(({ seq }) => seq)),
-            leaseUntil: asked + Duration.toMillis(request.lease),
-            mainFiber: undefined
-          }
-          const keeper = yield* Effect.fork(Effect.interruptible(keepLease(attempt, request.lease)))
-          const main = Effect.withFiberRuntime<A, E, R>((fiber) => {
-            attempt.mainFiber = fiber
-            return body
-          })
-          const exit = yield* Effect.exit(
-            restore(Effect.raceFirst(Effect.provideService(main, CurrentRun, attempt), Deferred.await(aborted)))
-          )
-          yield* Fiber.interrupt(keeper)
-          return yield* end(attempt, outcomes, exit)
-        }
-      }
-    })
-  ) as Effect.Effect<A, E | RunError, Exclude<R, CurrentRun> | CheckpointStore>
-
-/** Records how the body ended, or gives the run back. */
-const end = <A, E>(attempt: Attempt, outcomes: Codec, exit: Exit.Exit<A, E | RunError>) =>
-  Effect.gen(function*() {
-    const { runId, store, token, workflow } = attempt
-    const giveBack = Effect.ignore(store.release({ runId, token }))
-    if (attempt.aborted !== undefined) return yield* Effect.zipRight(giveBack, Effect.fail(attempt.aborted))
-    if (!isOutcome(exit)) return yield* Effect.zipRight(giveBack, exit)
-    const left = History.leftover(attempt.history)
-    if (left !== undefined) {
-      yield* giveBack
-      return yield* new HistoryMismatch({ runId, seq: left.seq, recorded: left.name, called: null })
-    }
-    const encoded = yield* Effect.either(outcomes.encode(exit))
-    if (encoded._tag === "Left") return yield* Effect.zipRight(giveBack, codecError(runId, null, encoded.left))
-    const status = Exit.isSuccess(exit) ? "succeeded" : "failed"
-    const finished = yield* Effect.either(store.finish({ runId, token, status, exit: encoded.right }))
-    if (finished._tag === "Left") return yield* Effect.zipRight(giveBack, Effect.fail(finished.left))
-    if (!finished.right) return yield* new RunFenced({ runId })
-    yield* Events.publish({
-      _tag: "RunCompleted",
-      workflow,
-      runId,
-      outcome: Exit.isSuccess(exit) ? "success" : "failure"
-    })
-    return yield* exit
-  })
-
-/** Success or a typed failure: what a record can hold. A defect and an interruption are no outcome. */
-const isOutcome = (exit: Exit.Exit<unknown, unknown>): boolean =>
-  Exit.isSuccess(exit) || (Option.isSome(Cause.failureOption(exit.cause)) && Option.isNone(Cause.dieOption(exit.cause)))
-
-/** Renews at a third of the lease, and stops the run when somebody else has it or the store is out of reach for long. */
-const keepLease = (attempt: Attempt, lease: Duration.Duration) =>
-  Effect.gen(function*() {
-    const { runId, store, token } = attempt
-    while (true) {
-      yield* Effect.sleep(Duration.times(lease, 1 / 3))
-      const asked = yield* monotonic
-      const renewed = yield* Effect.either(store.renew({ runId, token, lease }))
-      if (renewed._tag === "Right" && !renewed.right) return yield* attempt.abort(new RunFenced({ runId }))
-      if (renewed._tag === "Right") attempt.leaseUntil = asked + Duration.toMillis(lease)
-      else if ((yield* monotonic) >= attempt.leaseUntil) return yield* attempt.abort(renewed.left)
-    }
-  })
-
-const monotonic = Effect.withFiberRuntime<number>((fiber) => Effect.succeed(Time.monotonicMillis(fiber)))
-
-// -----------------------------------------------------------------------------
-// internal: a step
-// -----------------------------------------------------------------------------
-
-const takeStep = <A, E, R>(name: string, outcomes: Codec, effect: Effect.Effect<A, E, R>) =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.withFiberRuntime<A, E, R | CurrentRun>((fiber) => {
-      const attempt = Context.unsafeGet(fiber.currentContext as Context.Context<CurrentRun>, CurrentRun) as Attempt
-      const branch = fiber === attempt.mainFiber ? "main" : "side"
-      const [history, decision] = History.call(attempt.history, name, branch)
-      attempt.history = history
-      const { runId, workflow } = attempt
-      switch (decision._tag) {
-        case "Mismatch": {
-          const { called, recorded } = decision
-          return attempt.abort(new HistoryMismatch({ runId, seq: recorded.seq, recorded: recorded.name, called }))
-        }
-        case "Duplicate":
-          return Effect.dieMessage(
-            `Checkpoint: run "${runId}" calls step "${name}" twice from concurrent branches; give each a name of its own`
-          )
-        case "Replay": {
-          const { exit, seq, name: step } = decision.step
-          return Effect.matchEffect(outcomes.decode(exit), {
-            onFailure: (flaw) => attempt.abort(codecError(runId, step, flaw)),
-            onSuccess: (outcome: Exit.Exit<A, E>) =>
-              Effect.zipRight(Events.publish({ _tag: "StepReplayed", workflow, runId, step, seq }), outcome)
-          })
-        }
-        case "Execute":
-          return execute(attempt, decision.name, branch, outcomes, restore(effect))
-      }
-    })
-  )
-
-const execute = <A, E, R>(
-  attempt: Attempt,
-  name: string,
-  branch: History.Recorded["branch"],
-  outcomes: Codec,
-  body: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> =>
-  Effect.gen(function*() {
-    const { runId, store, token, workflow } = attempt
-    // the store refuses a late record, not a late effect: an owner that stood still must not start
-    if ((yield* monotonic) >= attempt.leaseUntil) return yield* attempt.abort(new RunFenced({ runId }))
-    yield* Events.publish({ _tag: "StepStarted", workflow, runId, step: name })
-    const startedAt = yield* Clock.currentTimeMillis
-    const current = Option.some({ runId, step: name, key: sha256(JSON.stringify([runId, name])) })
-    const exit = yield* Effect.exit(Effect.provideService(body, CurrentStep, current) as Effect.Effect<A, E, R>)
-    if (!isOutcome(exit)) return yield* exit
-    const encoded = yield* Effect.either(outcomes.encode(exit) as Effect.Effect<string, Flaw>)
-    if (encoded._tag === "Left") return yield* attempt.abort(codecError(runId, name, encoded.left))
-    const seq = attempt.nextSeq++
-    const saved = yield* Effect.either(store.save({
-      token,
-      step: {
-        runId,
-        seq,
-        name,
-        exit: branch === "main" ? encoded.right : encoded.right.replace("{", sideMark),
-        startedAt,
-        endedAt: yield* Clock.currentTimeMillis
-      }
-    }))
-    if (saved._tag === "Left") return yield* attempt.abort(saved.left)
-    if (!saved.right) return yield* attempt.abort(new RunFenced({ runId }))
-    const outcome = Exit.isSuccess(exit) ? "success" : "failure"
-    yield* Events.publish({ _tag: "StepSaved", workflow, runId, step: name, seq, outcome })
-    return yield* exit
-  })

@@ -5,6 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import type { StoreError } from "./StoreError.js"
 
 /**
  * The code of a half-done run has changed: it asks for a step other than the one recorded at that place (or, where
@@ -102,3 +103,11 @@ export class StepCodecError
     return `${whose}: its ${what} at ${this.path}: ${this.detail}`
   }
 }
+
+/**
+ * How a run can fail beside the errors it declares. These end the run from outside: its body cannot catch them.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type RunError = HistoryMismatch | PayloadMismatch | RunFenced | RunInProgress | StepCodecError | StoreError
