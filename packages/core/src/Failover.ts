@@ -107,8 +107,8 @@ export const probed = (state: State, healthy: boolean, failbackAfter: number): S
  * interface Database {
  *   readonly query: (sql: string) => Effect.Effect<string, Error>
  * }
- * declare const main: Database
- * declare const replica: Database
+ * const main: Database = { query: (sql) => Effect.succeed(`main: ${sql}`) }
+ * const replica: Database = { query: (sql) => Effect.succeed(`replica: ${sql}`) }
  *
  * const program = Effect.gen(function*() {
  *   const database = yield* Failover.make({
@@ -238,13 +238,13 @@ export type Swappable<S> = {
  * import * as Failover from "@firebreak/core/Failover"
  * import * as Context from "effect/Context"
  * import * as Effect from "effect/Effect"
- * import type * as Layer from "effect/Layer"
+ * import * as Layer from "effect/Layer"
  *
  * class Database extends Context.Tag("Database")<Database, {
  *   readonly query: (sql: string) => Effect.Effect<string, Error>
  * }>() {}
- * declare const Main: Layer.Layer<Database>
- * declare const Replica: Layer.Layer<Database>
+ * const Main = Layer.succeed(Database, { query: (sql) => Effect.succeed(`main: ${sql}`) })
+ * const Replica = Layer.succeed(Database, { query: (sql) => Effect.succeed(`replica: ${sql}`) })
  *
  * const DatabaseLive = Failover.layer(Database, {
  *   primary: Main,

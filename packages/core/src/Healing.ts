@@ -150,19 +150,18 @@ export const make = <
  * Watches and heals for as long as the layer lives; provides the `Health` it watches too.
  *
  * @example
- * import type * as Escalation from "@firebreak/core/Escalation"
+ * import * as Escalation from "@firebreak/core/Escalation"
  * import * as Healing from "@firebreak/core/Healing"
  * import * as HealthCheck from "@firebreak/core/HealthCheck"
  * import * as Effect from "effect/Effect"
  *
- * declare const pool: { readonly ping: Effect.Effect<void, Error>; readonly reset: Effect.Effect<void> }
- * declare const page: (escalation: Escalation.Escalation) => Effect.Effect<void, Error>
+ * const pool = { ping: Effect.fail("no connection"), reset: Effect.log("connections reset") }
  *
  * const HealingLive = Healing.layer({
  *   every: "30 seconds",
  *   checks: { connectivity: HealthCheck.make(pool.ping, { critical: true }) },
  *   remedies: { connectivity: [Healing.remedy("reset connections", pool.reset, { attempts: 3, cooldown: "1 minute" })] },
- *   escalate: page
+ *   escalate: (escalation) => Effect.logError(Escalation.message(escalation))
  * })
  *
  * @since 0.1.0

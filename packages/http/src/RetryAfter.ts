@@ -19,7 +19,6 @@ import * as Option from "effect/Option"
  * import * as RetryAfter from "@firebreak/http/RetryAfter"
  * import * as Duration from "effect/Duration"
  * import * as Option from "effect/Option"
- * import * as assert from "node:assert"
  *
  * assert.deepStrictEqual(RetryAfter.fromHeaders({ "retry-after": "2" }, 0), Option.some(Duration.seconds(2)))
  *
