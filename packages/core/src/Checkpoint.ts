@@ -222,7 +222,8 @@ const define = <
         lease,
         existing,
         outcomes,
-        body: (run) => Effect.provideService(Effect.suspend(() => body(payload)), CurrentRun, run)
+        body: (run) =>
+          Effect.provideService(voided(options.success, Effect.suspend(() => body(payload))), CurrentRun, run)
       }))
 
   const run = (payload: Schema.Schema.Type<Payload>) =>
@@ -308,7 +309,8 @@ export const step = <
 > => {
   Check.name("Checkpoint.step", "name", name)
   const outcomes = outcomeCodec(options.success, options.error)
-  return Effect.flatMap(CurrentRun, (run) => run.step(name, outcomes, effect))
+  const body = voided(options.success, effect)
+  return Effect.flatMap(CurrentRun, (run) => run.step(name, outcomes, body))
 }
 
 /**
@@ -464,3 +466,7 @@ const outcomeCodec = (
   }
   return found
 }
+
+/** An `Effect<number>` is an `Effect<void>` to the compiler; a step or a run without a schema drops its value. */
+const voided = <A, E, R>(success: Schema.Schema.Any | undefined, effect: Effect.Effect<A, E, R>) =>
+  success === undefined ? Effect.asVoid(effect) as Effect.Effect<A, E, R> : effect

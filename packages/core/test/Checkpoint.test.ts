@@ -210,7 +210,9 @@ describe("a run", () => {
 
   it("refuses a name or a lease that makes no sense", () => {
     const options = { payload: Incident, key: () => "k" }
-    assert.throws(() => Checkpoint.workflow(" ", options, () => Effect.void), /name/)
+    for (const name of [" ", "a/b", "run"]) {
+      assert.throws(() => Checkpoint.workflow(name, options, () => Effect.void), /name/)
+    }
     assert.throws(() => Checkpoint.workflow("w", { ...options, lease: "1 milli" }, () => Effect.void), /lease/)
     assert.throws(() => Checkpoint.step("", {}, Effect.void), /name/)
   })
@@ -284,6 +286,24 @@ describe("a step", () => {
       assert.deepStrictEqual(yield* names, [])
       assert.deepStrictEqual(yield* flow.run(one), [1])
       assert.deepStrictEqual(take(), ["a", "a", "a"])
+    }))
+
+  test("without a success schema gives nothing, now and later", () =>
+    Effect.gen(function*() {
+      let crash = true
+      const seen: Array<void> = []
+      const flow = Checkpoint.workflow("handle", {
+        payload: Incident,
+        key: ({ id }) => id
+      }, () =>
+        Effect.gen(function*() {
+          seen.push(yield* Checkpoint.step("count", {}, Effect.succeed(1)))
+          return crash ? yield* Effect.interrupt : 2
+        }))
+      yield* Effect.exit(flow.run(one))
+      crash = false
+      assert.isUndefined(yield* flow.run(one))
+      assert.deepStrictEqual(seen, [undefined, undefined])
     }))
 
   test("of the same name again is numbered, and told apart after a crash", () =>
@@ -614,6 +634,65 @@ describe("concurrent branches", () => {
     }))
 })
 
+describe("branches that are cut short", () => {
+  test("by a race: the loser's record is no mismatch", () =>
+    Effect.gen(function*() {
+      const { step, take } = counter()
+      const flow = (last: Effect.Effect<number>) =>
+        handle(Effect.gen(function*() {
+          const winner = yield* Effect.race(
+            Effect.zipRight(step("fast", 1), step("fast2", 2)),
+            Effect.zipRight(step("slow", 3), Effect.zipRight(Effect.sleep("1 second"), step("slow2", 4)))
+          )
+          return [winner, yield* step("last", last)]
+        }))
+      const fiber = yield* Effect.fork(flow(Effect.never).run(one))
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.interrupt(fiber)
+      take()
+      assert.deepStrictEqual(yield* flow(Effect.succeed(5)).run(one), [2, 5])
+      assert.deepStrictEqual(take(), ["last"])
+    }))
+
+  test("by a failure outside of steps: what a sibling had recorded is no mismatch", () =>
+    Effect.gen(function*() {
+      const { step, take } = counter()
+      const flow = (last: Effect.Effect<number>) =>
+        handle(Effect.gen(function*() {
+          yield* Effect.all([
+            Effect.forEach(["x", "y", "z"], (name) => Effect.zipRight(Effect.sleep("1 second"), step(name))),
+            Effect.zipRight(Effect.sleep(take().length > 0 ? 0 : "10 seconds"), Effect.fail("no"))
+          ], { concurrency: 2 }).pipe(Effect.ignore)
+          return [yield* step("last", last)]
+        }))
+      const fiber = yield* Effect.fork(flow(Effect.never).run(one))
+      yield* TestClock.adjust("11 seconds")
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(yield* names, ["x", "y", "z"])
+      assert.deepStrictEqual(yield* flow(Effect.succeed(5)).run(one), [5])
+      assert.deepStrictEqual(take(), ["last"])
+    }))
+
+  test("a run under a timeout replays and goes on", () =>
+    Effect.gen(function*() {
+      const { step, take } = counter()
+      let crash = true
+      const flow = handle(
+        Effect.gen(function*() {
+          const a = yield* step("a", 1)
+          const b = yield* step("b", 2)
+          if (crash) yield* Effect.interrupt
+          return [a, b, yield* step("c", 3)]
+        }).pipe(Effect.timeout("1 minute"), Effect.orDie)
+      )
+      yield* Effect.exit(flow.run(one))
+      take()
+      crash = false
+      assert.deepStrictEqual(yield* flow.run(one), [1, 2, 3])
+      assert.deepStrictEqual(take(), ["c"])
+    }))
+})
+
 describe("ownership", () => {
   test("renews its lease for as long as it runs", () =>
     Effect.gen(function*() {
@@ -792,6 +871,48 @@ describe("resumeAll", () => {
       assert.strictEqual((yield* stored).run.recoveries, 0)
     }))
 
+  test("does not make a run anew that was cleared after it had been listed", () =>
+    Effect.gen(function*() {
+      const { step, take } = counter()
+      const flow = handle(Effect.zipRight(step("a"), Effect.interrupt))
+      yield* Effect.exit(flow.run(one))
+      take()
+      yield* Layer.build(flow.layer)
+      const resumed = yield* withStore(Checkpoint.resumeAll(), (store) => ({
+        list: (filter) => Effect.zipLeft(store.list(filter), store.clear(runId))
+      }))
+      assert.deepStrictEqual(resumed, [])
+      assert.deepStrictEqual(take(), [])
+      assert.isTrue(Option.isNone(yield* Checkpoint.load(runId)))
+    }))
+
+  test("refuses a second workflow of one name", () =>
+    Effect.gen(function*() {
+      const flow = () => handle(Effect.succeed([]))
+      yield* Effect.scoped(Layer.build(flow().layer))
+      yield* Layer.build(flow().layer)
+      const exit = yield* Effect.exit(Layer.build(flow().layer))
+      assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", `"handle" is registered twice`)
+    }))
+
+  test("resumes by what is stored, not by what the code makes of it now", () =>
+    Effect.gen(function*() {
+      const options = { key: ({ id }: { readonly id: string }) => id, success: Schema.String }
+      const before = Schema.Struct({ id: Schema.String })
+      yield* Effect.exit(
+        Checkpoint.workflow("handle", { ...options, payload: before }, () => Effect.interrupt).run({ id: "INC-1" })
+      )
+      const after = Schema.Struct({
+        id: Schema.String,
+        severity: Schema.optionalWith(Schema.String, { default: () => "high" })
+      })
+      yield* Layer.build(
+        Checkpoint.workflow("handle", { ...options, payload: after }, ({ severity }) => Effect.succeed(severity)).layer
+      )
+      const [resumed] = yield* Checkpoint.resumeAll()
+      assert.deepStrictEqual(resumed?.exit, Exit.succeed("high"))
+    }))
+
   test("does not run more at once than it may", () =>
     Effect.gen(function*() {
       let running = 0
@@ -813,6 +934,23 @@ describe("resumeAll", () => {
       assert.strictEqual(most, 3)
     }))
 })
+
+test("outcome says how a run ended, and wakes nothing", () =>
+  Effect.gen(function*() {
+    const { begun, step } = counter()
+    let crash = true
+    const flow = handle(Effect.gen(function*() {
+      const a = yield* step("a", 1)
+      return crash ? yield* Effect.interrupt : [a]
+    }))
+    assert.deepStrictEqual(yield* flow.outcome(one), Option.none())
+    yield* Effect.exit(flow.run(one))
+    assert.deepStrictEqual(yield* flow.outcome(one), Option.none())
+    crash = false
+    yield* flow.run(one)
+    assert.deepStrictEqual(yield* flow.outcome(one), Option.some(Exit.succeed([1])))
+    assert.deepStrictEqual(begun, ["a"])
+  }))
 
 test("tells what it does, in events", () =>
   Effect.gen(function*() {
