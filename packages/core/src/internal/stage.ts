@@ -1,0 +1,101 @@
+/**
+ * What every stateful protection is underneath: asked before a call, told after it, without an Effect on the way unless
+ * the call has to wait. `Policy` runs several of them in one step; a part used alone runs as one of one, so both behave
+ * the same.
+ */
+import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+
+export type Running = Fiber.RuntimeFiber<any, any>
+
+/** The call may not start: `error` says why. */
+export class Refused {
+  constructor(readonly error: unknown) {}
+}
+
+/**
+ * The call has to wait. `ticket` succeeds with a ticket or fails with an error. A stage that holds makes it interruptible
+ * itself, in such a way that an interruption either leaves nothing held or comes after the ticket was given.
+ */
+export class Waiting {
+  constructor(readonly ticket: Effect.Effect<unknown, unknown>) {}
+}
+
+export interface Stage {
+  /**
+   * Whether a ticket given now must come back even from a call that is interrupted. Where not, an interrupted call is
+   * never heard of again.
+   */
+  readonly holds: boolean
+  /** Asks to start: a ticket (any value that is neither of the two classes above), or `Refused`, or `Waiting`. */
+  readonly enter: (fiber: Running) => unknown
+  /** Told once how the call of this ticket ended: `undefined` is success. */
+  readonly leave: (ticket: any, cause: Cause.Cause<unknown> | undefined, fiber: Running) => void
+}
+
+/** Where a part keeps its stage. */
+export const StageId: unique symbol = Symbol.for("@firebreak/core/Stage")
+
+export interface Staged {
+  readonly [StageId]: Stage
+}
+
+/** Runs the effect behind one stage. */
+export const protect = <A, E, R, E2>(stage: Stage, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>
+  Effect.suspend(() => stage.holds ? held<A, E, R, E2>(stage, effect) : loose<A, E, R, E2>(stage, effect))
+
+/** Runs the effect behind the stage of a part that is a service. */
+export const protectBy =
+  <I, S extends Staged>(tag: Context.Tag<I, S>) =>
+  <A, E, R, E2>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R | I> =>
+    Effect.withFiberRuntime<A, E | E2, R | I>((fiber) =>
+      protect<A, E, R, E2>(Context.unsafeGet(fiber.currentContext as Context.Context<I>, tag)[StageId], effect)
+    )
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+/** A ticket that need not come back from an interruption: one frame. */
+const loose = <A, E, R, E2>(stage: Stage, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>
+  Effect.withFiberRuntime<A, E | E2, R>((fiber) => {
+    const entered = stage.enter(fiber)
+    if (entered instanceof Refused) return Exit.fail(entered.error as E2)
+    if (entered instanceof Waiting) {
+      return Effect.flatMap(entered.ticket as Effect.Effect<unknown, E2>, (ticket) => settle(stage, ticket, effect))
+    }
+    return settle(stage, entered, effect)
+  })
+
+/** A ticket that must come back exactly once: entered, waited for and given back where no interruption gets between. */
+const held = <A, E, R, E2>(stage: Stage, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.withFiberRuntime<A, E | E2, R>((fiber) => {
+      const entered = stage.enter(fiber)
+      if (entered instanceof Refused) return Exit.fail(entered.error as E2)
+      if (entered instanceof Waiting) {
+        return Effect.flatMap(
+          entered.ticket as Effect.Effect<unknown, E2>,
+          (ticket) => settle(stage, ticket, restore(effect))
+        )
+      }
+      return settle(stage, entered, restore(effect))
+    })
+  )
+
+const settle = <A, E, R>(stage: Stage, ticket: unknown, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.matchCauseEffect(effect, {
+    onSuccess: (value) =>
+      Effect.withFiberRuntime<A>((fiber) => {
+        stage.leave(ticket, undefined, fiber)
+        return Exit.succeed(value)
+      }),
+    onFailure: (cause) =>
+      Effect.withFiberRuntime<never, E>((fiber) => {
+        stage.leave(ticket, cause, fiber)
+        return Exit.failCause(cause)
+      })
+  })
