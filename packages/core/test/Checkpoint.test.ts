@@ -982,7 +982,110 @@ test("tells what it does, in events", () =>
     ])
   }).pipe(Effect.provide(Events.layer)))
 
+test("a store that cannot begin is told as it is", () =>
+  Effect.gen(function*() {
+    const flow = handle(Effect.succeed([]))
+    const error = yield* Effect.flip(withStore(flow.run(one), () => ({ begin: () => Effect.fail(disk) })))
+    assert.strictEqual(error, disk)
+  }))
+
+test("a step called after the end of its run does not run", () =>
+  Effect.gen(function*() {
+    const { begun, step } = counter()
+    const late = yield* Deferred.make<Exit.Exit<number, Refused>>()
+    const flow = handle(
+      Effect.zipRight(Effect.sleep("1 second"), step("late")).pipe(
+        Effect.exit,
+        Effect.flatMap((exit) => Deferred.succeed(late, exit)),
+        Effect.forkDaemon,
+        Effect.as([])
+      )
+    )
+    yield* flow.run(one)
+    yield* TestClock.adjust("2 seconds")
+    const exit = yield* Deferred.await(late)
+    assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", `"late"`)
+    assert.deepStrictEqual(begun, [])
+  }))
+
 describe("whatever the program and wherever it crashes", () => {
+  /** Four steps, two of them side by side, over a store that takes its time. */
+  const program = (begun: Array<string>) => {
+    const step = (name: string, value: number) =>
+      Checkpoint.step(
+        name,
+        { success: Schema.Number },
+        Effect.zipRight(Effect.sync(() => begun.push(name)), Effect.as(Effect.yieldNow(), value))
+      )
+    return handle(Effect.gen(function*() {
+      const a = yield* step("a", 1)
+      const [b, c] = yield* Effect.all([step("b", 2), step("c", 3)], { concurrency: 2 })
+      return [a, b, c, yield* step("d", 4)]
+    }))
+  }
+  const slowly = (store: Service): Service => ({
+    ...store,
+    begin: (request) => Effect.zipLeft(store.begin(request), Effect.yieldNow()),
+    save: (request) => Effect.yieldNow().pipe(Effect.zipRight(store.save(request)), Effect.zipLeft(Effect.yieldNow())),
+    finish: (request) => Effect.zipRight(Effect.yieldNow(), store.finish(request))
+  })
+
+  it.effect("interrupted at any moment, it goes on where it was", () =>
+    Effect.gen(function*() {
+      let ended = false
+      for (let moment = 0; !ended; moment++) {
+        const store = slowly(yield* makeMemory)
+        const begun: Array<string> = []
+        const run = Effect.provideService(program(begun).run(one), CheckpointStore, store)
+        const fiber = yield* Effect.fork(run)
+        for (let i = 0; i < moment; i++) yield* Effect.yieldNow()
+        ended = Exit.isSuccess(yield* Fiber.interrupt(fiber))
+        const saved = Option.match(yield* store.load(runId), {
+          onNone: (): ReadonlyArray<string> => [],
+          onSome: ({ steps }) => steps.map((_) => _.name)
+        })
+        begun.splice(0)
+        assert.deepStrictEqual(yield* run, [1, 2, 3, 4])
+        assert.deepStrictEqual(begun.filter((name) => saved.includes(name)), [])
+        assert.strictEqual(saved.length + begun.length, 4)
+      }
+    }))
+
+  it.effect("abandoned at any moment, it is taken over when its lease is over", () =>
+    Effect.gen(function*() {
+      let finished = false
+      for (let moment = 0; !finished; moment++) {
+        const memory = yield* makeMemory
+        const begun: Array<string> = []
+        const flow = program(begun)
+        // from that moment on nothing that the owner asks for comes back
+        let asked = 0
+        const dies = <A, E>(effect: Effect.Effect<A, E>) =>
+          Effect.suspend(() => ++asked > moment ? Effect.never : effect)
+        const dead: Service = {
+          ...memory,
+          renew: () => Effect.never,
+          save: (request) => dies(Effect.zipLeft(memory.save(request), dies(Effect.void))),
+          finish: (request) => dies(Effect.zipLeft(memory.finish(request), dies(Effect.void)))
+        }
+        const fiber = yield* Effect.forkDaemon(Effect.provideService(flow.run(one), CheckpointStore, dead))
+        yield* settled
+        const { run, steps } = Option.getOrThrow(yield* memory.load(runId))
+        finished = fiber.unsafePoll() !== null
+        const again = Effect.provideService(flow.run(one), CheckpointStore, memory)
+        if (run.status === "running") {
+          assert.strictEqual((yield* Effect.flip(again))._tag, "RunInProgress")
+          yield* TestClock.adjust("31 seconds")
+        }
+        begun.splice(0)
+        assert.deepStrictEqual(yield* again, [1, 2, 3, 4])
+        assert.deepStrictEqual(
+          begun.toSorted(),
+          ["a", "b", "c", "d"].filter((name) => !steps.some((_) => _.name === name))
+        )
+      }
+    }))
+
   // steps in a row, or branches side by side
   const parts = FastCheck.array(
     FastCheck.oneof(
