@@ -6,6 +6,11 @@
  * on with the first step that was not. Completed steps never repeat; the step in flight at a crash runs at least once
  * more, so what it does to the world belongs into an idempotent action. Defects and interruptions are never recorded.
  *
+ * Code between steps runs again whenever a run is resumed and must then take the same way: what depends on time, chance
+ * or the world belongs into a step, a timeout or a retry too. Where it takes another way, the run ends in
+ * `HistoryMismatch`. The order of steps is compared on the run's own fiber; steps on other fibers (`Effect.all` with
+ * concurrency, a race, inside a timeout) are matched by name, so there each needs a name of its own.
+ *
  * A run has one owner, by a lease with a fencing token. Where runs are kept is a Layer: `CheckpointStore`.
  *
  * @since 0.1.0

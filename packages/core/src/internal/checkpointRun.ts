@@ -47,7 +47,15 @@ export interface RunningRun {
 export interface RunningStep {
   readonly runId: string
   readonly step: string
+  /** 64 hexadecimal digits. */
   readonly key: string
+}
+
+class Step implements RunningStep {
+  constructor(readonly runId: string, readonly step: string) {}
+  get key(): string {
+    return sha256(JSON.stringify([this.runId, this.step]))
+  }
 }
 
 /** None outside steps. */
@@ -279,7 +287,7 @@ class Attempt implements RunningRun {
           }
           case "Execute": {
             const step = decision.name
-            const current = Option.some({ runId, step, key: sha256(JSON.stringify([runId, step])) })
+            const current = Option.some(new Step(runId, step))
             const inside = Effect.provideService(restore(body), CurrentStep, current) as Effect.Effect<A, E, R>
             return Effect.flatMap(this.execute(step, branch, outcomes, inside), (exit) => {
               if (!isOutcome(exit)) this.history = History.forget(this.history, name)
