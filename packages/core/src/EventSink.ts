@@ -9,6 +9,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
 import * as Queue from "effect/Queue"
 import * as Events from "./Events.js"
@@ -23,6 +24,7 @@ import * as Check from "./internal/options.js"
  * import * as Events from "@firebreak/core/Events"
  * import * as Console from "effect/Console"
  * import * as Layer from "effect/Layer"
+import * as LogLevel from "effect/LogLevel"
  *
  * const Live = EventSink.make((event) => Console.log(event._tag)).pipe(Layer.provideMerge(Events.layer))
  *
@@ -58,17 +60,16 @@ export const make = <R>(
 }
 
 /**
- * Logs every event with its fields as annotations: warnings for what went wrong, debug for what went as it should.
+ * Logs every event with its fields as annotations: warnings for what went wrong, debug for what is routine, info for the
+ * rest and for a program's own events. `docs/events.md` has the level of each.
  *
  * @since 0.1.0
  * @category sinks
  */
-export const layerLog: Layer.Layer<never> = make(({ _tag, at: _at, ...fields }) =>
-  Effect.annotateLogs(
-    quiet.has(_tag) ? Effect.logDebug(_tag) : loud.has(_tag) ? Effect.logWarning(_tag) : Effect.logInfo(_tag),
-    fields
-  )
-)
+export const layerLog: Layer.Layer<never> = make((event) => {
+  const { _tag, at: _at, ...fields } = event
+  return Effect.annotateLogs(Effect.logWithLevel(levelOf(event), _tag), fields)
+})
 
 /**
  * Writes every event as one line of JSON to the Console's standard output.
@@ -112,13 +113,24 @@ const nameOf = (event: Events.Published): string | undefined => {
   return undefined
 }
 
-const quiet: ReadonlySet<Events.Event["_tag"]> = new Set([
-  "ActionStarted",
-  "ActionCompleted",
-  "StepStarted",
-  "StepSaved",
-  "HealthChecked"
-])
+const levelOf = (event: Events.Published): LogLevel.LogLevel => {
+  if (loud.has(event._tag) || wentWrong(event)) return LogLevel.Warning
+  return quiet.has(event._tag) ? LogLevel.Debug : LogLevel.Info
+}
+
+/** Of the events that tell how something ended, those of a bad end. */
+const wentWrong = (event: Events.Published): boolean => {
+  switch (event._tag) {
+    case "ActionCompleted":
+    case "RunCompleted":
+    case "StepSaved":
+      return event.outcome === "failure"
+    case "HealthChecked":
+      return event.status !== "healthy"
+    default:
+      return false
+  }
+}
 
 const loud: ReadonlySet<Events.Event["_tag"]> = new Set([
   "CircuitOpened",
@@ -130,4 +142,15 @@ const loud: ReadonlySet<Events.Event["_tag"]> = new Set([
   "FailedOver",
   "Escalated",
   "EscalationFailed"
+])
+
+const quiet: ReadonlySet<Events.Event["_tag"]> = new Set([
+  "ActionStarted",
+  "ActionCompleted",
+  "ActionReplayed",
+  "StepStarted",
+  "StepSaved",
+  "StepReplayed",
+  "HealthChecked",
+  "RemedySkipped"
 ])

@@ -1,0 +1,20 @@
+/** The code of `docs/checkpoints.md` that no demo has. */
+import * as Checkpoint from "@firebreak/core/Checkpoint"
+import * as SqlStore from "@firebreak/sql/SqlStore"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+
+const HandleIncident = Checkpoint.workflow("handle-incident", {
+  payload: Schema.Struct({ incident: Schema.String }),
+  key: ({ incident }) => incident
+}, () => Effect.void)
+
+// #region usage
+const Workflows = HandleIncident.layer.pipe(Layer.provideMerge(Checkpoint.layerRegistry))
+
+export const resumed = Checkpoint.resumeAll().pipe(
+  Effect.provide(Workflows),
+  Effect.provide(SqlStore.layerSqlite({ filename: "agent.db" }))
+)
+// #endregion
