@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 
 export type Running = Fiber.RuntimeFiber<any, any>
 
@@ -17,12 +18,16 @@ export class Refused {
 }
 
 /**
- * The call has to wait. `ticket` succeeds with a ticket or fails with an error. A stage that holds makes it interruptible
- * itself, in such a way that an interruption either leaves nothing held or comes after the ticket was given.
+ * The call has to wait. `ticket` succeeds with a ticket or fails with an error. It may run in an uninterruptible region:
+ * what may take long goes through the `restore` given to `enter`, in such a way that an interruption either leaves
+ * nothing held or comes after the ticket was given.
  */
 export class Waiting {
   constructor(readonly ticket: Effect.Effect<unknown, unknown>) {}
 }
+
+/** Gives a wait the interruptibility the call was made with: in a finalizer it is not interruptible. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 export interface Stage {
   /**
@@ -31,7 +36,7 @@ export interface Stage {
    */
   readonly holds: boolean
   /** Asks to start: a ticket (any value that is neither of the two classes above), or `Refused`, or `Waiting`. */
-  readonly enter: (fiber: Running) => unknown
+  readonly enter: (fiber: Running, restore: Restore) => unknown
   /** Told once how the call of this ticket ended: `undefined` is success. */
   readonly leave: (ticket: any, cause: Cause.Cause<unknown> | undefined, fiber: Running) => void
 }
@@ -62,7 +67,7 @@ export const protectBy =
 /** A ticket that need not come back from an interruption: one frame. */
 const loose = <A, E, R, E2>(stage: Stage, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>
   Effect.withFiberRuntime<A, E | E2, R>((fiber) => {
-    const entered = stage.enter(fiber)
+    const entered = stage.enter(fiber, identity)
     if (entered instanceof Refused) return Exit.fail(entered.error as E2)
     if (entered instanceof Waiting) {
       return Effect.flatMap(entered.ticket as Effect.Effect<unknown, E2>, (ticket) => settle(stage, ticket, effect))
@@ -74,7 +79,7 @@ const loose = <A, E, R, E2>(stage: Stage, effect: Effect.Effect<A, E, R>): Effec
 const held = <A, E, R, E2>(stage: Stage, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.withFiberRuntime<A, E | E2, R>((fiber) => {
-      const entered = stage.enter(fiber)
+      const entered = stage.enter(fiber, restore)
       if (entered instanceof Refused) return Exit.fail(entered.error as E2)
       if (entered instanceof Waiting) {
         return Effect.flatMap(
