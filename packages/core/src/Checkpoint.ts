@@ -313,6 +313,11 @@ export const step = <
   R | CurrentRun | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
 > => {
   Check.name("Checkpoint.step", "name", name)
+  if (/#\d+$/.test(name)) {
+    throw new Check.InvalidOption(
+      `Checkpoint.step: name must not end like the number of a repetition, got ${JSON.stringify(name)}`
+    )
+  }
   const outcomes = outcomeCodec(options.success, options.error)
   const body = voided(options.success, effect)
   return Effect.flatMap(CurrentRun, (run) => run.step(name, outcomes, body))

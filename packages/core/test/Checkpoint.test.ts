@@ -214,7 +214,7 @@ describe("a run", () => {
       assert.throws(() => Checkpoint.workflow(name, options, () => Effect.void), /name/)
     }
     assert.throws(() => Checkpoint.workflow("w", { ...options, lease: "1 milli" }, () => Effect.void), /lease/)
-    assert.throws(() => Checkpoint.step("", {}, Effect.void), /name/)
+    for (const name of ["", "a#2"]) assert.throws(() => Checkpoint.step(name, {}, Effect.void), /name/)
   })
 })
 
@@ -981,6 +981,33 @@ test("tells what it does, in events", () =>
       { _tag: "RunCompleted", ...run, outcome: "success" }
     ])
   }).pipe(Effect.provide(Events.layer)))
+
+test("a run within a step of another has steps, branches and a history of its own", () =>
+  Effect.gen(function*() {
+    const { step, take } = counter()
+    let crash = true
+    const child = Checkpoint.workflow(
+      "child",
+      { payload: Schema.String, key: (id) => id, success: Schema.Number },
+      () =>
+        Effect.gen(function*() {
+          yield* Effect.all([step("x"), Effect.zipRight(Effect.sleep("1 second"), step("y"))], { concurrency: 2 })
+          return crash ? yield* Effect.interrupt : yield* step("z", 7)
+        }).pipe(Effect.orDie)
+    )
+    const flow = handle(Effect.gen(function*() {
+      yield* step("a")
+      return [yield* Checkpoint.step("child", { success: Schema.Number }, Effect.orDie(child.run("c")))]
+    }))
+    for (const expected of [["a", "x", "y"], ["z"]]) {
+      const fiber = yield* Effect.fork(flow.run(one))
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.await(fiber)
+      assert.deepStrictEqual(take(), expected)
+      crash = false
+    }
+    assert.deepStrictEqual(yield* flow.run(one), [7])
+  }))
 
 test("a store that cannot begin is told as it is", () =>
   Effect.gen(function*() {

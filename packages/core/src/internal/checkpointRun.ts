@@ -125,7 +125,7 @@ class Attempt implements RunningRun {
   readonly workflow: string
   private readonly token: number
   private readonly lease: Duration.Duration
-  private readonly forked = new Forked()
+  private readonly forked: Forked
   private history: History.History
   private nextSeq: number
   private main: Fiber.RuntimeFiber<unknown, unknown> | undefined
@@ -144,6 +144,7 @@ class Attempt implements RunningRun {
     this.workflow = workflow
     this.lease = lease
     this.token = begun.token
+    this.forked = new Forked(runId)
     this.history = History.make(begun.steps.map(recordedOf))
     this.nextSeq = (begun.steps.at(-1)?.seq ?? -1) + 1
   }
@@ -347,6 +348,10 @@ class Forked extends Supervisor.AbstractSupervisor<void> {
   /** Whether one ended by failure or interruption: what it recorded in an earlier attempt it may not have come to now. */
   private cut = false
 
+  constructor(private readonly runId: string) {
+    super()
+  }
+
   /** Whether every fiber has ended, and by itself. */
   get settled(): boolean {
     return this.alive.size === 0 && !this.cut
@@ -362,7 +367,8 @@ class Forked extends Supervisor.AbstractSupervisor<void> {
     _parent: Option.Option<Fiber.RuntimeFiber<any, any>>,
     fiber: Fiber.RuntimeFiber<A, E>
   ): void {
-    if (Option.isNone(Context.get(context, CurrentStep))) this.alive.add(fiber)
+    const step = Context.get(context, CurrentStep)
+    if (Option.isNone(step) || step.value.runId !== this.runId) this.alive.add(fiber)
   }
 
   override onEnd<A, E>(exit: Exit.Exit<A, E>, fiber: Fiber.RuntimeFiber<A, E>): void {
