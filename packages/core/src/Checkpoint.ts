@@ -96,20 +96,27 @@ export {
  * @since 0.1.0
  * @category options
  */
-export interface WorkflowOptions<
-  Payload extends Schema.Schema.Any,
-  Success extends Schema.Schema.Any,
-  Error extends Schema.Schema.All
-> {
-  readonly payload: Payload
-  /** Tells one run from another: the same key is the same run. */
-  readonly key: (payload: Schema.Schema.Type<Payload>) => string
+export interface RunOptions<Success extends Schema.Schema.Any, Error extends Schema.Schema.All> {
   /** Default: `Schema.Void`. */
   readonly success?: Success | undefined
   /** Default: `Schema.Never`. */
   readonly error?: Error | undefined
   /** How long a run is held without being renewed, which happens at a third of it. Default 30 seconds. */
   readonly lease?: Duration.DurationInput | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface WorkflowOptions<
+  Payload extends Schema.Schema.Any,
+  Success extends Schema.Schema.Any,
+  Error extends Schema.Schema.All
+> extends RunOptions<Success, Error> {
+  readonly payload: Payload
+  /** Tells one run from another: the same key is the same run, `name/key`. */
+  readonly key: (payload: Schema.Schema.Type<Payload>) => string
 }
 
 /**
@@ -324,7 +331,8 @@ export const step = <
 }
 
 /**
- * Runs one program under an id, without a definition: the same id is the same run.
+ * Runs one program under an id, without a definition: the same id is the same run, stored as `run/id`. It has no payload
+ * and is not resumed by `resumeAll`, for its program is known only where it is run.
  *
  * @example
  * import * as Checkpoint from "@firebreak/core/Checkpoint"
@@ -332,7 +340,6 @@ export const step = <
  *
  * const program = Checkpoint.run(
  *   "incident-INC-12345",
- *   {},
  *   Effect.zipRight(
  *     Checkpoint.step("analyse", {}, Effect.log("analysing")),
  *     Checkpoint.step("fix", {}, Effect.log("fixing"))
@@ -342,19 +349,33 @@ export const step = <
  * @since 0.1.0
  * @category constructors
  */
-export const run = <
-  R,
-  Success extends Schema.Schema.Any = typeof Schema.Void,
-  Error extends Schema.Schema.All = typeof Schema.Never
->(
+export const run: {
+  <R>(
+    id: string,
+    program: Effect.Effect<void, never, R>
+  ): Effect.Effect<void, RunError, Exclude<R, CurrentRun> | CheckpointStore>
+  <
+    R,
+    Success extends Schema.Schema.Any = typeof Schema.Void,
+    Error extends Schema.Schema.All = typeof Schema.Never
+  >(
+    id: string,
+    options: RunOptions<Success, Error>,
+    program: Effect.Effect<Schema.Schema.Type<Success>, Schema.Schema.Type<Error>, R>
+  ): Effect.Effect<
+    Schema.Schema.Type<Success>,
+    Schema.Schema.Type<Error> | RunError,
+    Exclude<R, CurrentRun> | Schema.Schema.Context<Success> | Schema.Schema.Context<Error> | CheckpointStore
+  >
+} = (
   id: string,
-  options: Omit<WorkflowOptions<typeof Schema.Void, Success, Error>, "payload" | "key">,
-  program: Effect.Effect<Schema.Schema.Type<Success>, Schema.Schema.Type<Error>, R>
-): Effect.Effect<
-  Schema.Schema.Type<Success>,
-  Schema.Schema.Type<Error> | RunError,
-  Exclude<R, CurrentRun> | Schema.Schema.Context<Success> | Schema.Schema.Context<Error> | CheckpointStore
-> => define(simple, { ...options, payload: Schema.Void, key: () => id }, () => program).run(undefined)
+  ...rest:
+    | readonly [Effect.Effect<any, any, any>]
+    | readonly [RunOptions<Schema.Schema.Any, Schema.Schema.All>, Effect.Effect<any, any, any>]
+) => {
+  const [options, program] = rest.length === 1 ? [{}, rest[0]] as const : rest
+  return define(simple, { ...options, payload: Schema.Void, key: () => id }, () => program).run(undefined)
+}
 
 /**
  * Knows the workflows whose runs can be resumed.

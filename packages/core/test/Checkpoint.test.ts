@@ -191,7 +191,8 @@ describe("a run", () => {
       assert.strictEqual(yield* simple, 2)
       assert.strictEqual(yield* simple, 2)
       assert.deepStrictEqual(begun, ["a", "b"])
-      assert.strictEqual(yield* Checkpoint.run("nothing", {}, Effect.void), undefined)
+      assert.isUndefined(yield* Checkpoint.run("nothing", Effect.asVoid(step("c").pipe(Effect.orDie))))
+      assert.deepStrictEqual((yield* Checkpoint.list()).map((_) => _.runId), ["run/incident-INC-1", "run/nothing"])
     }))
 
   test("can be cleared and pruned", () =>

@@ -113,5 +113,9 @@ test("run takes a program and gives it its run", () => {
   expect(Checkpoint.run("id", options, program)).type.toBe<
     Effect.Effect<number, Escalated | Checkpoint.RunError, Client | CheckpointStore>
   >()
+  expect(Checkpoint.run("id", Checkpoint.step("page", {}, Effect.asVoid(Client)))).type.toBe<
+    Effect.Effect<void, Checkpoint.RunError, Client | CheckpointStore>
+  >()
   expect(Checkpoint.run).type.not.toBeCallableWith("id", {}, program)
+  expect(Checkpoint.run).type.not.toBeCallableWith("id", program)
 })
