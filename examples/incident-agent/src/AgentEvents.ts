@@ -39,6 +39,7 @@ declare module "@firebreak/core/Events" {
     IncidentResolved: { readonly incident: string; readonly actions: ReadonlyArray<string>; readonly errorRate: number }
     IncidentEscalated: { readonly incident: string; readonly reason: string; readonly actions: ReadonlyArray<string> }
     PageSent: { readonly page: string; readonly late: boolean }
+    PageDamaged: { readonly file: string; readonly error: string }
     PageSpooled: { readonly page: string; readonly file: string; readonly error: string }
   }
 }

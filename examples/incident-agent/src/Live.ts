@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Path from "node:path"
 import * as Paging from "./Paging.js"
 import * as SelfHealing from "./SelfHealing.js"
+import * as Spool from "./Spool.js"
 import * as Aws from "./vendors/Aws.js"
 import * as Kubernetes from "./vendors/Kubernetes.js"
 import * as VendorCall from "./vendors/VendorCall.js"
@@ -35,7 +36,7 @@ export const layer = (options: {
 }) =>
   SelfHealing.layer.pipe(
     Layer.provideMerge(Layer.mergeAll(
-      Paging.layer(Path.join(options.dataDir, "spool")),
+      Paging.layer(Spool.inDirectory(Path.join(options.dataDir, "spool"))),
       options.orchestrator === "ecs" ? Aws.layerEcs : Kubernetes.layer,
       Aws.layerElastiCache
     )),

@@ -130,6 +130,8 @@ export const render = (event: Events.Published): ReadonlyArray<Line> => {
         line(`  ⚠ PagerDuty did not take the page (${event.error})`, "warn"),
         line(`    it waits in ${event.file} and is sent at the next start`, "warn")
       ]
+    case "PageDamaged":
+      return [line(`  ⚠ A page in the spool cannot be read: ${event.file} (${event.error})`, "bad")]
     case "HealthChecked":
       return event.status === "healthy"
         ? []

@@ -53,15 +53,19 @@ export const layer = Healing.layer({
       })
     ]
   },
+  // nothing heals after an escalation, so it also delivers what waits: it is not through before the spool is empty
   escalate: (escalation) =>
     Effect.flatMap(Paging, (paging) =>
-      paging.page(
-        new Page({
-          dedupKey: "incident-agent-health",
-          severity: "error",
-          source: "incident-agent",
-          summary: Escalation.message(escalation),
-          details: {}
-        })
+      Effect.zipRight(
+        paging.page(
+          new Page({
+            dedupKey: "incident-agent-health",
+            severity: "error",
+            source: "incident-agent",
+            summary: Escalation.message(escalation),
+            details: {}
+          })
+        ),
+        paging.deliver
       ))
 })
