@@ -2,28 +2,36 @@
  * Stops calling a dependency that keeps failing, and finds out carefully when it is back.
  *
  * A breaker is a service: declare one class per dependency, give it a Layer, and pipe calls through it. The decisions
- * are in `CircuitState`; this is the shell around them. While closed it costs one suspend and one match frame per call;
+ * are in `CircuitState`. While closed it costs one suspend and one match frame per call;
  * there is no timer and no fiber, time moves the circuit when somebody looks.
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import * as Stream from "effect/Stream"
-import * as CircuitState from "./CircuitState.js"
+import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { CircuitOpen } from "./CircuitBreakerError.js"
+import type * as CircuitState from "./CircuitState.js"
 import * as Events from "./Events.js"
+import { Breaker, type Settings } from "./internal/breaker.js"
 import * as Check from "./internal/options.js"
-import { stackless } from "./internal/stackless.js"
-import * as Time from "./internal/time.js"
-import * as Rejection from "./Rejection.js"
+import type * as Stage from "./internal/stage.js"
 import * as TripStrategy from "./TripStrategy.js"
+
+export {
+  /**
+   * The circuit does not let the call through.
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  CircuitOpen
+} from "./CircuitBreakerError.js"
 
 export {
   /**
@@ -39,7 +47,28 @@ export {
    * @since 0.1.0
    * @category trip strategies
    */
-  countInWindow
+  countInWindow,
+  /**
+   * Opens when either strategy would.
+   *
+   * @since 0.1.0
+   * @category trip strategies
+   */
+  either,
+  /**
+   * Opens when a share of the calls has failed.
+   *
+   * @since 0.1.0
+   * @category trip strategies
+   */
+  failureRate,
+  /**
+   * Opens when a share of the calls was slow.
+   *
+   * @since 0.1.0
+   * @category trip strategies
+   */
+  slowCallRate
 } from "./TripStrategy.js"
 
 /**
@@ -59,15 +88,25 @@ export interface Options {
   readonly trip?: TripStrategy.TripStrategy<any> | undefined
   /**
    * How long to stay open before probing. Default 60 seconds. As a function it gets the number of openings since the
-   * circuit was last closed, from 1.
+   * circuit was last closed, from 1, and a uniform draw on [0, 1) for jitter; `growing` makes such a function.
    */
-  readonly resetAfter?: Duration.DurationInput | ((openings: number) => Duration.DurationInput) | undefined
+  readonly resetAfter?:
+    | Duration.DurationInput
+    | ((openings: number, draw: number) => Duration.DurationInput)
+    | undefined
   /** Successful probes that close the circuit. Default 2. */
   readonly successThreshold?: number | undefined
   /** Probes in flight at once while half-open. Default 1. */
   readonly halfOpenPermits?: number | undefined
   /** When an unsettled probe counts as failed. Default: `resetAfter` of the first opening. */
   readonly halfOpenTimeout?: Duration.DurationInput | undefined
+  /**
+   * After closing, let a share of the calls through that grows from `from` (0 to 1) to all over the given time, so that
+   * a dependency that has just come back is not met by everybody at once. Default: none, all pass at once.
+   */
+  readonly ramp?: { readonly from: number; readonly over: Duration.DurationInput } | undefined
+  /** Never reject: count, change states and tell, but let every call through. Default false. */
+  readonly observeOnly?: boolean | undefined
   /**
    * What a typed error says about the dependency. Default: `failure`. Defects are failures, interruptions and
    * `Rejection`s are ignored, whatever it says.
@@ -94,11 +133,12 @@ export const defaults = {
  * @category models
  */
 export interface Stats {
-  readonly state: "closed" | "open" | "half-open" | "forced-open" | "forced-closed"
+  readonly state: "closed" | "recovering" | "open" | "half-open" | "forced-open" | "forced-closed"
   /** All calls, the rejected included. */
   readonly calls: number
   readonly successes: number
   readonly failures: number
+  /** Calls that were rejected, or would have been where it only observes. */
   readonly rejected: number
   /** Share of successes among completed calls, 0 to 1; 0 while none has completed. */
   readonly successRate: number
@@ -120,7 +160,7 @@ export type Transition = Events.Of<
  * @since 0.1.0
  * @category models
  */
-export interface CircuitBreaker {
+export interface CircuitBreaker extends Stage.Staged {
   readonly name: string
   /** Runs the effect if the circuit lets it, and learns from how it ended. */
   readonly protect: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CircuitOpen, R>
@@ -133,32 +173,35 @@ export interface CircuitBreaker {
   readonly forceClosed: Effect.Effect<void>
   /** Closes the circuit and forgets its failures. */
   readonly reset: Effect.Effect<void>
+  /** Rejects every call until the scope ends; several may overlap, and the circuit closes after the last. */
+  readonly isolate: Effect.Effect<void, never, Scope.Scope>
+  /** What a successor needs to go on where this one is, by wall-clock time. Counts towards opening are not in it. */
+  readonly snapshot: Effect.Effect<Snapshot>
+  /** Takes up where a snapshot was taken. */
+  readonly restore: (snapshot: Snapshot) => Effect.Effect<void>
+  /**
+   * Changes the options and keeps the state; what is not given gets its default. The count towards opening stays unless
+   * `trip` is another one.
+   */
+  readonly reconfigure: (options: Options) => Effect.Effect<void>
 }
 
 /**
- * The circuit is open: the call was not started.
- *
  * @since 0.1.0
- * @category errors
+ * @category models
  */
-export class CircuitOpen extends Data.TaggedError("CircuitOpen")<{
-  readonly breaker: string
-  /** When a call may probe; infinite while forced open. */
-  readonly retryAfter: Duration.Duration
-  /** The last failure of the dependency, if one opened the circuit. */
-  readonly lastFailure: Option.Option<unknown>
-}> {
-  /**
-   * @since 0.1.0
-   */
-  readonly [Rejection.TypeId] = true as const
-  override get message(): string {
-    const when = Duration.isFinite(this.retryAfter)
-      ? `retry in ${Duration.format(Duration.millis(Math.ceil(Duration.toMillis(this.retryAfter))))}`
-      : "it is held open by hand"
-    return `Circuit breaker "${this.breaker}" is open; the call was not started; ${when}`
-  }
-}
+export const Snapshot = Schema.Struct({
+  state: Schema.Literal("closed", "open", "forced-open", "forced-closed"),
+  openings: Schema.NonNegativeInt,
+  /** When an open circuit may probe, in milliseconds since the epoch; else 0. */
+  retryAt: Schema.Number
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Snapshot = typeof Snapshot.Type
 
 /**
  * Makes a breaker.
@@ -177,8 +220,31 @@ export class CircuitOpen extends Data.TaggedError("CircuitOpen")<{
  */
 export const make = (options: Options & { readonly name: string }): Effect.Effect<CircuitBreaker> => {
   const name = Check.name("CircuitBreaker", "name", options.name)
-  const config = resolve(options)
-  return Effect.map(Events.Events, (events) => new Breaker(name, config, options.classify, events))
+  const settings = resolve(options)
+  return Effect.flatMap(
+    Events.Events,
+    (events) => Effect.map(Random.next, (draw) => new Breaker(name, settings, events, resolve, draw))
+  )
+}
+
+/**
+ * An open duration that grows from one opening to the next: `base * factor^(openings - 1)`, at most `cap`, and with
+ * `jitter` (0 to 1, default 0.1) up to that share longer, so that the breakers of many clients do not probe together.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const growing = (options: {
+  readonly base: Duration.DurationInput
+  readonly cap: Duration.DurationInput
+  readonly factor?: number | undefined
+  readonly jitter?: number | undefined
+}): (openings: number, draw: number) => Duration.Duration => {
+  const base = Check.millis("CircuitBreaker.growing", "base", options.base, { min: 1 })
+  const cap = Check.millis("CircuitBreaker.growing", "cap", options.cap, { min: base })
+  const factor = Check.between("CircuitBreaker.growing", "factor", options.factor ?? 2, { min: 1, max: 1e6 })
+  const jitter = Check.between("CircuitBreaker.growing", "jitter", options.jitter ?? 0.1, { min: 0, max: 1 })
+  return (openings, draw) => Duration.millis(Math.min(cap, base * factor ** (openings - 1)) * (1 + jitter * draw))
 }
 
 /**
@@ -238,232 +304,31 @@ export const protect =
 // internal
 // -----------------------------------------------------------------------------
 
-const resolve = (options: Options): CircuitState.Config<any> => {
+const resolve = (options: Options): Settings => {
   const resetAfter = options.resetAfter ?? defaults.resetAfter
-  const resetMillis = (openings: number) =>
-    Check.millis("CircuitBreaker", "resetAfter", typeof resetAfter === "function" ? resetAfter(openings) : resetAfter)
-  const first = resetMillis(1)
-  return {
-    trip: options.trip ?? TripStrategy.countInWindow(defaults),
+  const resetMillis = (openings: number, draw: number) =>
+    Check.millis(
+      "CircuitBreaker",
+      "resetAfter",
+      typeof resetAfter === "function" ? resetAfter(openings, draw) : resetAfter
+    )
+  const first = resetMillis(1, 0)
+  const whole = (option: "successThreshold" | "halfOpenPermits") =>
+    Check.whole("CircuitBreaker", option, options[option] ?? defaults[option], { min: 1 })
+  const machine: CircuitState.Config<any> = {
+    trip: options.trip ?? defaultTrip,
     resetAfter: typeof resetAfter === "function" ? resetMillis : () => first,
-    successThreshold: Check.whole(
-      "CircuitBreaker",
-      "successThreshold",
-      options.successThreshold ?? defaults.successThreshold,
-      { min: 1 }
-    ),
-    halfOpenPermits: Check.whole(
-      "CircuitBreaker",
-      "halfOpenPermits",
-      options.halfOpenPermits ?? defaults.halfOpenPermits,
-      { min: 1 }
-    ),
+    successThreshold: whole("successThreshold"),
+    halfOpenPermits: whole("halfOpenPermits"),
     halfOpenTimeout: options.halfOpenTimeout === undefined
       ? first
-      : Check.millis("CircuitBreaker", "halfOpenTimeout", options.halfOpenTimeout, { min: 1 })
+      : Check.millis("CircuitBreaker", "halfOpenTimeout", options.halfOpenTimeout, { min: 1 }),
+    ramp: options.ramp === undefined ? undefined : {
+      from: Check.between("CircuitBreaker", "ramp.from", options.ramp.from, { min: 0, max: 1 }),
+      over: Check.millis("CircuitBreaker", "ramp.over", options.ramp.over, { min: 1 })
+    }
   }
+  return { machine, classify: options.classify, observeOnly: options.observeOnly ?? false }
 }
 
-type Running = Fiber.RuntimeFiber<any, any>
-
-/** How a call admitted while closed is settled: bound once per epoch, so that a call allocates no closure. */
-interface Handlers {
-  readonly onSuccess: <A>(value: A) => Effect.Effect<A>
-  readonly onFailure: <E>(cause: Cause.Cause<E>) => Effect.Effect<never, E>
-}
-
-const watch = <A, E, R>(effect: Effect.Effect<A, E, R>, handlers: Handlers): Effect.Effect<A, E, R> => {
-  const bound: {
-    readonly onSuccess: (value: A) => Effect.Effect<A>
-    readonly onFailure: (cause: Cause.Cause<E>) => Effect.Effect<never, E>
-  } = handlers
-  return Effect.matchCauseEffect(effect, bound)
-}
-
-class Breaker implements CircuitBreaker {
-  private state: CircuitState.State<any>
-  private handlers: Handlers
-  private calls = 0
-  private successes = 0
-  private failures = 0
-  private rejected = 0
-  private lastFailure: Option.Option<unknown> = Option.none()
-  private bus: Events.Service | undefined
-
-  constructor(
-    readonly name: string,
-    private readonly config: CircuitState.Config<any>,
-    private readonly classify: ((error: unknown) => Verdict) | undefined,
-    private readonly events: Events.Service
-  ) {
-    this.state = CircuitState.closed(config, 0)
-    this.handlers = this.handlersOf({ epoch: 0, probe: undefined })
-  }
-
-  readonly protect = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitOpen, R> =>
-    Effect.suspend(() => {
-      if (this.state._tag !== "Closed") return this.guarded(effect)
-      this.calls++
-      // an interrupted call skips both handlers and so counts for nothing, which is what a closed circuit wants
-      return watch(effect, this.handlers)
-    })
-
-  get stats(): Effect.Effect<Stats> {
-    return Effect.withFiberRuntime((fiber) => Effect.succeed(this.read(fiber)))
-  }
-
-  private read(fiber: Running): Stats {
-    const now = this.advance(fiber)
-    const state = this.state
-    const completed = this.successes + this.failures
-    return {
-      state: labels[state._tag === "Forced" ? state.as : state._tag],
-      calls: this.calls,
-      successes: this.successes,
-      failures: this.failures,
-      rejected: this.rejected,
-      successRate: completed === 0 ? 0 : this.successes / completed,
-      recentFailures: state._tag === "Closed" ? this.config.trip.recentFailures(state.counter, now) : 0,
-      timeUntilRetry: state._tag === "Open" ? Duration.millis(Math.max(0, state.retryAt - now)) : Duration.zero
-    }
-  }
-
-  get transitions(): Stream.Stream<Transition> {
-    return Stream.unwrapScoped(Effect.suspend(() => {
-      this.bus ??= Events.make()
-      return Effect.map(Events.subscribeTo(this.bus), (queue) => Stream.fromQueue(queue) as Stream.Stream<Transition>)
-    }))
-  }
-
-  get forceOpen(): Effect.Effect<void> {
-    return this.become((state) => CircuitState.force(state, "open"))
-  }
-
-  get forceClosed(): Effect.Effect<void> {
-    return this.become((state) => CircuitState.force(state, "closed"))
-  }
-
-  get reset(): Effect.Effect<void> {
-    return this.become((state) => CircuitState.closed(this.config, state.epoch + 1))
-  }
-
-  /** A call while not closed: it holds a permit, which must come back exactly once, interruption included. */
-  private guarded<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitOpen, R> {
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.withFiberRuntime<A, E | CircuitOpen, R>((fiber) => {
-        const now = this.advance(fiber)
-        const [state, decision] = CircuitState.acquire(this.config, this.state, now)
-        this.enter(state, fiber)
-        this.calls++
-        if (decision._tag === "Admit") {
-          return watch(restore(effect), this.handlersOf(decision.permit))
-        }
-        this.rejected++
-        return Effect.fail(this.rejection(decision.retryAfter))
-      })
-    )
-  }
-
-  private handlersOf(permit: CircuitState.Permit): Handlers {
-    const untimed = permit.probe === undefined && this.config.trip.timesSuccesses !== true
-    return {
-      onSuccess: (value) => {
-        this.successes++
-        if (untimed) {
-          this.state = CircuitState.settle(this.config, this.state, permit, "success", NaN)
-          return Exit.succeed(value)
-        }
-        return this.settle(permit, "success", Exit.succeed(value))
-      },
-      onFailure: (cause) => {
-        const verdict = this.verdict(cause)
-        if (verdict === "success") this.successes++
-        if (verdict === "failure") {
-          this.failures++
-          this.lastFailure = Option.orElse(Cause.failureOption(cause), () => Option.some(Cause.squash(cause)))
-        }
-        return this.settle(permit, verdict, Exit.failCause(cause))
-      }
-    }
-  }
-
-  private settle<A, E>(permit: CircuitState.Permit, verdict: Verdict, exit: Exit.Exit<A, E>): Effect.Effect<A, E> {
-    return Effect.withFiberRuntime<A, E>((fiber) => {
-      const now = this.advance(fiber)
-      this.enter(CircuitState.settle(this.config, this.state, permit, verdict, now), fiber)
-      return exit
-    })
-  }
-
-  private verdict(cause: Cause.Cause<unknown>): Verdict {
-    const failure = Cause.failureOption(cause)
-    if (Option.isNone(failure)) return Cause.isInterruptedOnly(cause) ? "ignore" : "failure"
-    if (Rejection.isRejection(failure.value)) return "ignore"
-    return this.classify === undefined ? "failure" : this.classify(failure.value)
-  }
-
-  private rejection(retryAfter: number): CircuitOpen {
-    const { lastFailure, name: breaker } = this
-    const error = { breaker, retryAfter: Duration.millis(retryAfter), lastFailure }
-    return stackless(() => new CircuitOpen(error))
-  }
-
-  private become(next: (state: CircuitState.State<any>) => CircuitState.State<any>): Effect.Effect<void> {
-    return Effect.withFiberRuntime((fiber) => {
-      this.enter(next(this.state), fiber)
-      return Effect.void
-    })
-  }
-
-  /** Lets time do its part; returns the time. */
-  private advance(fiber: Running): number {
-    const now = Time.monotonicMillis(fiber)
-    this.enter(CircuitState.expire(this.config, this.state, now), fiber)
-    return now
-  }
-
-  private enter(next: CircuitState.State<any>, fiber: Running): void {
-    const previous = this.state
-    this.state = next
-    if (next.epoch === previous.epoch) return
-    if (next._tag === "Closed") {
-      this.handlers = this.handlersOf({ epoch: next.epoch, probe: undefined })
-      this.lastFailure = Option.none()
-    }
-    if (this.events.isActive() || this.bus?.isActive() === true) {
-      const event = this.event(previous, next, fiber)
-      const at = Time.wallMillis(fiber)
-      this.events.unsafePublish(event, at)
-      this.bus?.unsafePublish(event, at)
-    }
-  }
-
-  private event(previous: CircuitState.State<any>, next: CircuitState.State<any>, fiber: Running): Events.Event {
-    const breaker = this.name
-    switch (next._tag) {
-      case "Open":
-        return {
-          _tag: "CircuitOpened",
-          breaker,
-          failures: previous._tag === "Closed"
-            ? this.config.trip.recentFailures(previous.counter, Time.monotonicMillis(fiber)) + 1
-            : 1,
-          retryAfterMillis: Math.max(0, next.retryAt - Time.monotonicMillis(fiber))
-        }
-      case "HalfOpen":
-        return { _tag: "CircuitHalfOpened", breaker }
-      case "Closed":
-        return previous._tag === "Forced" ? { _tag: "CircuitReleased", breaker } : { _tag: "CircuitClosed", breaker }
-      case "Forced":
-        return { _tag: "CircuitForced", breaker, state: next.as }
-    }
-  }
-}
-
-const labels = {
-  Closed: "closed",
-  Open: "open",
-  HalfOpen: "half-open",
-  open: "forced-open",
-  closed: "forced-closed"
-} as const
+const defaultTrip = TripStrategy.countInWindow(defaults)

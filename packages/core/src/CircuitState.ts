@@ -5,8 +5,11 @@
  *                         ^                                |
  *                         +------ one failed probe --------+      Forced: by hand, until reset
  *
+ * With a ramp, the circuit is Recovering for a while before it is Closed: it lets a growing share of the calls through.
+ *
  * Every state has an epoch, which grows with each transition. A permit carries the epoch in which it was acquired, and
- * a result that comes back in another epoch changes nothing. Times are milliseconds of the monotonic clock.
+ * a result that comes back in another epoch changes nothing. Times are milliseconds of the monotonic clock; `draw` is a
+ * uniform number in [0, 1).
  *
  * @since 0.1.0
  */
@@ -19,18 +22,20 @@ import type { TripStrategy } from "./TripStrategy.js"
 export interface Config<C> {
   readonly trip: TripStrategy<C>
   /** Milliseconds to stay open, given how often the circuit has opened without closing (from 1). */
-  readonly resetAfter: (openings: number) => number
+  readonly resetAfter: (openings: number, draw: number) => number
   readonly successThreshold: number
   readonly halfOpenPermits: number
   /** Milliseconds after which an unsettled probe counts as failed. */
   readonly halfOpenTimeout: number
+  /** After closing, the share of calls admitted grows from `from` to 1 over `over` milliseconds. */
+  readonly ramp: { readonly from: number; readonly over: number } | undefined
 }
 
 /**
  * @since 0.1.0
  * @category models
  */
-export type State<C> = Closed<C> | Open | HalfOpen | Forced
+export type State<C> = Closed<C> | Recovering<C> | Open | HalfOpen | Forced
 
 /**
  * Calls pass and are counted.
@@ -42,6 +47,21 @@ export interface Closed<C> {
   readonly _tag: "Closed"
   readonly epoch: number
   readonly counter: C
+}
+
+/**
+ * A growing share of the calls passes; those that do are counted as in Closed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Recovering<C> {
+  readonly _tag: "Recovering"
+  readonly epoch: number
+  readonly counter: C
+  readonly since: number
+  /** Kept, so that a relapse stays open longer than a first failure. */
+  readonly openings: number
 }
 
 /**
@@ -96,6 +116,8 @@ export interface Permit {
   readonly epoch: number
   /** The probe's number in a half-open circuit. */
   readonly probe: number | undefined
+  /** When the call began, where the strategy reads how long calls take; else NaN. */
+  readonly startedAt: number
 }
 
 /**
@@ -127,16 +149,26 @@ export const closed = <C>(config: Config<C>, epoch: number): Closed<C> => ({
 })
 
 /**
- * What time alone does: a probe that has hung for `halfOpenTimeout` failed then, even if nobody looked. Returns the same
- * reference when nothing is due.
+ * What time alone does: a probe that has hung for `halfOpenTimeout` failed then, even if nobody looked, and a ramp that is
+ * over is closed. Returns the same reference when nothing is due.
  *
  * @since 0.1.0
  * @category transitions
  */
-export const expire = <C>(config: Config<C>, state: State<C>, now: number): State<C> => {
-  if (state._tag !== "HalfOpen") return state
-  const hung = state.probes.find((probe) => probe.expiresAt <= now)
-  return hung === undefined ? state : open(config, state.epoch, state.openings + 1, hung.expiresAt)
+export const expire = <C>(config: Config<C>, state: State<C>, now: number, draw: number): State<C> => {
+  switch (state._tag) {
+    case "HalfOpen": {
+      const hung = state.probes.find((probe) => probe.expiresAt <= now)
+      return hung === undefined ? state : open(config, state.epoch, state.openings + 1, hung.expiresAt, draw)
+    }
+    case "Recovering":
+      // no new epoch: the calls that began on the ramp still count
+      return config.ramp !== undefined && now < state.since + config.ramp.over
+        ? state
+        : { _tag: "Closed", epoch: state.epoch, counter: state.counter }
+    default:
+      return state
+  }
 }
 
 /**
@@ -148,17 +180,25 @@ export const expire = <C>(config: Config<C>, state: State<C>, now: number): Stat
 export const acquire = <C>(
   config: Config<C>,
   state: State<C>,
-  now: number
+  now: number,
+  draw: number
 ): readonly [state: State<C>, decision: Decision] => {
   switch (state._tag) {
     case "Closed":
-      return [state, admit(state.epoch)]
+      return [state, admit(config, state.epoch, undefined, now)]
+    case "Recovering":
+      return [
+        state,
+        draw < shareOf(config, state, now)
+          ? admit(config, state.epoch, undefined, now)
+          : reject(Math.max(0, state.since + (config.ramp?.over ?? 0) - now))
+      ]
     case "Forced":
-      return [state, state.as === "closed" ? admit(state.epoch) : reject(Infinity)]
+      return [state, state.as === "closed" ? admit(config, state.epoch, undefined, now) : reject(Infinity)]
     case "Open":
       return now < state.retryAt
         ? [state, reject(state.retryAt - now)]
-        : acquire(config, halfOpen(state), now)
+        : acquire(config, halfOpen(state), now, draw)
     case "HalfOpen": {
       if (state.probes.length >= config.halfOpenPermits) {
         return [state, reject(Math.max(0, state.probes[0]!.expiresAt - now))]
@@ -166,10 +206,22 @@ export const acquire = <C>(
       const probe = { id: state.nextId, expiresAt: now + config.halfOpenTimeout }
       return [
         { ...state, probes: [...state.probes, probe], nextId: probe.id + 1 },
-        { _tag: "Admit", permit: { epoch: state.epoch, probe: probe.id } }
+        admit(config, state.epoch, probe.id, now)
       ]
     }
   }
+}
+
+/**
+ * The share of calls that a recovering circuit admits at `now`.
+ *
+ * @since 0.1.0
+ * @category transitions
+ */
+export const shareOf = <C>(config: Config<C>, state: Recovering<C>, now: number): number => {
+  if (config.ramp === undefined) return 1
+  const { from, over } = config.ramp
+  return Math.min(1, from + (1 - from) * Math.max(0, now - state.since) / over)
 }
 
 /**
@@ -183,30 +235,38 @@ export const settle = <C>(
   state: State<C>,
   permit: Permit,
   verdict: Verdict,
-  now: number
+  now: number,
+  draw: number
 ): State<C> => {
   if (permit.epoch !== state.epoch) return state
   switch (state._tag) {
     case "Open":
     case "Forced":
       return state
-    case "Closed": {
+    case "Closed":
+    case "Recovering": {
       if (verdict === "ignore") return state
+      const { trip } = config
+      const elapsed = now - permit.startedAt
       const counter = verdict === "success"
-        ? config.trip.onSuccess(state.counter, now)
-        : config.trip.onFailure(state.counter, now)
-      if (verdict === "failure" && config.trip.trips(counter, now)) return open(config, state.epoch, 1, now)
+        ? trip.onSuccess(state.counter, now, elapsed)
+        : trip.onFailure(state.counter, now, elapsed)
+      if ((verdict === "failure" || trip.reads === "elapsed") && trip.trips(counter, now)) {
+        return open(config, state.epoch, state._tag === "Closed" ? 1 : state.openings + 1, now, draw)
+      }
       return counter === state.counter ? state : { ...state, counter }
     }
     case "HalfOpen": {
       const probes = state.probes.filter((probe) => probe.id !== permit.probe)
       if (probes.length === state.probes.length) return state
       if (verdict === "ignore") return { ...state, probes }
-      if (verdict === "failure") return open(config, state.epoch, state.openings + 1, now)
+      if (verdict === "failure") return open(config, state.epoch, state.openings + 1, now, draw)
       const successes = state.successes + 1
-      return successes >= config.successThreshold
-        ? closed(config, state.epoch + 1)
-        : { ...state, probes, successes }
+      if (successes < config.successThreshold) return { ...state, probes, successes }
+      const { counter, epoch } = closed(config, state.epoch + 1)
+      return config.ramp === undefined
+        ? { _tag: "Closed", epoch, counter }
+        : { _tag: "Recovering", epoch, counter, since: now, openings: state.openings }
     }
   }
 }
@@ -227,14 +287,17 @@ export const force = <C>(state: State<C>, as: "open" | "closed"): State<C> => ({
 // internal
 // -----------------------------------------------------------------------------
 
-const admit = (epoch: number): Decision => ({ _tag: "Admit", permit: { epoch, probe: undefined } })
+const admit = <C>(config: Config<C>, epoch: number, probe: number | undefined, now: number): Decision => ({
+  _tag: "Admit",
+  permit: { epoch, probe, startedAt: config.trip.reads === "elapsed" ? now : NaN }
+})
 
 const reject = (retryAfter: number): Decision => ({ _tag: "Reject", retryAfter })
 
-const open = <C>(config: Config<C>, epoch: number, openings: number, now: number): Open => ({
+const open = <C>(config: Config<C>, epoch: number, openings: number, now: number, draw: number): Open => ({
   _tag: "Open",
   epoch: epoch + 1,
-  retryAt: now + config.resetAfter(openings),
+  retryAt: now + config.resetAfter(openings, draw),
   openings
 })
 

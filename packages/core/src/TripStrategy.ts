@@ -1,13 +1,14 @@
 /**
  * When a closed circuit breaker opens: pure counters over the outcomes of completed calls.
  *
- * A counter is a value. `onSuccess` and `onFailure` give the next one and return the same reference where nothing
- * changed, which is what lets a healthy breaker do no work per call. Times are milliseconds of the monotonic clock.
+ * A counter is a value. Each outcome gives the next one, or the same reference where nothing changed, which is what lets
+ * a healthy breaker do no work per call. Times are milliseconds of the monotonic clock.
  *
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
-import * as Options from "./internal/options.js"
+import * as Check from "./internal/options.js"
+import * as Window from "./internal/window.js"
 
 /**
  * A strategy over counters of type `C`. Write your own by implementing it.
@@ -17,13 +18,16 @@ import * as Options from "./internal/options.js"
  */
 export interface TripStrategy<C> {
   readonly initial: C
-  /** Whether `onSuccess` reads the time. Without it `now` is NaN there, and a healthy call reads no clock. */
-  readonly timesSuccesses?: boolean | undefined
-  readonly onSuccess: (counter: C, now: number) => C
-  readonly onFailure: (counter: C, now: number) => C
-  /** Asked after each failure: open now? */
+  /**
+   * What it needs to know of a success beside that it happened: nothing, when it was, or how long it took. What is not
+   * asked for is NaN; a healthy call then reads no clock. Default `nothing`.
+   */
+  readonly reads?: "nothing" | "time" | "elapsed" | undefined
+  readonly onSuccess: (counter: C, now: number, elapsed: number) => C
+  readonly onFailure: (counter: C, now: number, elapsed: number) => C
+  /** Asked after each failure, and after each success of a strategy that reads `elapsed`: open now? */
   readonly trips: (counter: C, now: number) => boolean
-  /** Failures that still count at `now`, for stats. */
+  /** Failures (or slow calls) that still count at `now`, for stats. */
   readonly recentFailures: (counter: C, now: number) => number
 }
 
@@ -34,7 +38,7 @@ export interface TripStrategy<C> {
  * @category constructors
  */
 export const consecutive = (threshold: number): TripStrategy<number> => {
-  Options.whole("TripStrategy.consecutive", "threshold", threshold, { min: 1 })
+  Check.whole("TripStrategy.consecutive", "threshold", threshold, { min: 1 })
   return {
     initial: 0,
     onSuccess: () => 0,
@@ -55,8 +59,8 @@ export const countInWindow = (options: {
   readonly failures: number
   readonly within: Duration.DurationInput
 }): TripStrategy<ReadonlyArray<number>> => {
-  const failures = Options.whole("TripStrategy.countInWindow", "failures", options.failures, { min: 1 })
-  const within = Options.millis("TripStrategy.countInWindow", "within", options.within, { min: 1 })
+  const failures = Check.whole("TripStrategy.countInWindow", "failures", options.failures, { min: 1 })
+  const within = Check.millis("TripStrategy.countInWindow", "within", options.within, { min: 1 })
   const young = (times: ReadonlyArray<number>, now: number) => {
     const first = times.findIndex((time) => time > now - within)
     return first === 0 ? times : first === -1 ? [] : times.slice(first)
@@ -72,4 +76,106 @@ export const countInWindow = (options: {
     trips: (times, now) => times.length >= failures && times[0]! > now - within,
     recentFailures: (times, now) => young(times, now).length
   }
+}
+
+/**
+ * Over which calls a rate is taken: those of a span of time, or the latest so many. Both forget in tenths: a window of
+ * 10 seconds holds between 9 and 10, one of 100 calls between 91 and 100 once it is full.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Over = { readonly within: Duration.DurationInput } | { readonly latest: number }
+
+/**
+ * Opens when at least `rate` (0 to 1) of the completed calls of the window have failed, once it holds `minimumCalls`
+ * (default 20).
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const failureRate = (
+  options: { readonly rate: number; readonly minimumCalls?: number | undefined } & Over
+): TripStrategy<Window.Window> => {
+  const { judge, slotOf } = rateOf("TripStrategy.failureRate", options)
+  return {
+    initial: Window.empty,
+    reads: "within" in options ? "time" : "nothing",
+    onSuccess: (window, now) => Window.add(window, slotOf(window, now), false),
+    onFailure: (window, now) => Window.add(window, slotOf(window, now), true),
+    trips: judge,
+    recentFailures: (window, now) => Window.sum(window, slotOf(window, now)).bad
+  }
+}
+
+/**
+ * Opens when at least `rate` (0 to 1) of the completed calls of the window took longer than `slowerThan`, failed or not,
+ * once it holds `minimumCalls` (default 20).
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const slowCallRate = (
+  options: {
+    readonly rate: number
+    readonly slowerThan: Duration.DurationInput
+    readonly minimumCalls?: number | undefined
+  } & Over
+): TripStrategy<Window.Window> => {
+  const { judge, slotOf } = rateOf("TripStrategy.slowCallRate", options)
+  const slow = Check.millis("TripStrategy.slowCallRate", "slowerThan", options.slowerThan)
+  const count = (window: Window.Window, now: number, elapsed: number) =>
+    Window.add(window, slotOf(window, now), elapsed > slow)
+  return {
+    initial: Window.empty,
+    reads: "elapsed",
+    onSuccess: count,
+    onFailure: count,
+    trips: judge,
+    recentFailures: (window, now) => Window.sum(window, slotOf(window, now)).bad
+  }
+}
+
+/**
+ * Opens when either strategy would.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const either = <A, B>(a: TripStrategy<A>, b: TripStrategy<B>): TripStrategy<readonly [A, B]> => {
+  const rank = { nothing: 0, time: 1, elapsed: 2 } as const
+  const [readsA, readsB] = [a.reads ?? "nothing", b.reads ?? "nothing"]
+  const pair = ([x, y]: readonly [A, B], both: readonly [A, B]): readonly [A, B] =>
+    both[0] === x && both[1] === y ? both : [x, y]
+  return {
+    initial: [a.initial, b.initial],
+    reads: rank[readsA] > rank[readsB] ? readsA : readsB,
+    onSuccess: (both, now, elapsed) =>
+      pair([a.onSuccess(both[0], now, elapsed), b.onSuccess(both[1], now, elapsed)], both),
+    onFailure: (both, now, elapsed) =>
+      pair([a.onFailure(both[0], now, elapsed), b.onFailure(both[1], now, elapsed)], both),
+    trips: ([x, y], now) => a.trips(x, now) || b.trips(y, now),
+    recentFailures: ([x, y], now) => Math.max(a.recentFailures(x, now), b.recentFailures(y, now))
+  }
+}
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const rateOf = (
+  module: string,
+  options: { readonly rate: number; readonly minimumCalls?: number | undefined } & Over
+) => {
+  const rate = Check.between(module, "rate", options.rate, { min: Number.EPSILON, max: 1 })
+  const minimumCalls = Check.whole(module, "minimumCalls", options.minimumCalls ?? 20, { min: 1 })
+  const width = "within" in options
+    ? Check.millis(module, "within", options.within, { min: Window.buckets }) / Window.buckets
+    : Math.ceil(Check.whole(module, "latest", options.latest, { min: minimumCalls }) / Window.buckets)
+  const slotOf = (window: Window.Window, now: number) => Math.floor(("within" in options ? now : window.count) / width)
+  const judge = (window: Window.Window, now: number) => {
+    const { all, bad } = Window.sum(window, slotOf(window, now))
+    return all >= minimumCalls && bad >= rate * all
+  }
+  return { slotOf, judge }
 }

@@ -42,6 +42,16 @@ export * as CircuitBreaker from "./CircuitBreaker.js"
 /**
  * @since 0.1.0
  */
+export * as CircuitBreakerError from "./CircuitBreakerError.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as CircuitBreakerRegistry from "./CircuitBreakerRegistry.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as CircuitState from "./CircuitState.js"
 
 /**

@@ -10,6 +10,9 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 
@@ -262,11 +265,185 @@ describe("CircuitBreaker", () => {
       expect(Cause.pretty(Cause.fail(error))).toContain(`Circuit breaker "vendor" is open`)
     }))
 
+  it.effect("opens at a failure rate, once there are enough calls to tell", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({
+        name: "rate",
+        trip: CircuitBreaker.failureRate({ rate: 0.5, minimumCalls: 10, within: "10 seconds" })
+      })
+      for (let i = 0; i < 9; i++) yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* state(breaker)).toBe("closed")
+      yield* TestClock.adjust("20 seconds")
+      for (let i = 0; i < 6; i++) yield* breaker.protect(Effect.void)
+      for (let i = 0; i < 5; i++) yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* state(breaker)).toBe("closed")
+      yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* state(breaker)).toBe("open")
+    }))
+
+  it.effect("opens when too many calls are slow, though none fails", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({
+        name: "slow",
+        trip: CircuitBreaker.either(
+          CircuitBreaker.consecutive(100),
+          CircuitBreaker.slowCallRate({ rate: 0.5, slowerThan: "2 seconds", minimumCalls: 4, latest: 10 })
+        )
+      })
+      const call = (duration: Duration.DurationInput) =>
+        Effect.gen(function*() {
+          const fiber = yield* Effect.fork(breaker.protect(Effect.sleep(duration)))
+          yield* TestClock.adjust(duration)
+          yield* Fiber.join(fiber)
+        })
+      yield* call("1 second")
+      yield* call("1 second")
+      yield* call("3 seconds")
+      expect(yield* state(breaker)).toBe("closed")
+      yield* call("3 seconds")
+      expect(yield* state(breaker)).toBe("open")
+    }))
+
+  it.effect("lets a growing share of the calls through after it closed, and no more than that", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened({ successThreshold: 1, ramp: { from: 0.1, over: "10 seconds" } })
+      yield* TestClock.adjust("30 seconds")
+      yield* breaker.protect(Effect.void)
+      expect(yield* state(breaker)).toBe("recovering")
+      const share = Effect.map(
+        Effect.replicateEffect(Effect.isSuccess(breaker.protect(Effect.void)), 1_000),
+        (passed) => passed.filter(Boolean).length / 1_000
+      )
+      expect(Math.abs((yield* share) - 0.1)).toBeLessThan(0.05)
+      yield* TestClock.adjust("5 seconds")
+      expect(Math.abs((yield* share) - 0.55)).toBeLessThan(0.05)
+      const rejection = yield* Effect.flip(Effect.forever(breaker.protect(Effect.void)))
+      expect(rejection).toMatchObject({ reason: "recovering", retryAfter: Duration.seconds(5) })
+      yield* TestClock.adjust("5 seconds")
+      expect(yield* share).toBe(1)
+      expect(yield* state(breaker)).toBe("closed")
+    }).pipe(Effect.withRandom(Random.make("ramp"))))
+
+  it.effect("a relapse on the ramp stays open longer than a first failure", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened({
+        successThreshold: 1,
+        ramp: { from: 1, over: "1 minute" },
+        resetAfter: CircuitBreaker.growing({ base: "10 seconds", cap: "1 minute", jitter: 0 })
+      })
+      yield* TestClock.adjust("10 seconds")
+      yield* breaker.protect(Effect.void)
+      for (let i = 0; i < 3; i++) yield* Effect.ignore(breaker.protect(boom))
+      expect((yield* breaker.stats).timeUntilRetry).toEqual(Duration.seconds(20))
+    }))
+
+  it.effect("spreads its open durations by the Random service, so a seed replays them", () =>
+    Effect.gen(function*() {
+      const durations = Effect.gen(function*() {
+        const breaker = yield* opened({
+          resetAfter: CircuitBreaker.growing({ base: "10 seconds", cap: "10 seconds", jitter: 1 })
+        })
+        const seen: Array<number> = []
+        for (let i = 0; i < 5; i++) {
+          const left = (yield* breaker.stats).timeUntilRetry
+          seen.push(Math.round(Duration.toMillis(left)))
+          yield* TestClock.adjust("20 seconds")
+          yield* Effect.ignore(breaker.protect(boom))
+        }
+        return seen
+      })
+      const seeded = Effect.suspend(() => Effect.withRandom(durations, Random.make("jitter")))
+      const first = yield* seeded
+      expect(yield* seeded).toEqual(first)
+      expect(new Set(first).size).toBe(5)
+      expect(first.every((millis) => millis >= 10_000 && millis < 20_000)).toBe(true)
+    }))
+
+  it.effect("is isolated until the last of overlapping isolations ends", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make(three)
+      const [outer, inner] = [yield* Scope.make(), yield* Scope.make()]
+      yield* Scope.extend(breaker.isolate, outer)
+      yield* Scope.extend(breaker.isolate, inner)
+      yield* Scope.close(outer, Exit.void)
+      expect(yield* Effect.flip(breaker.protect(Effect.void))).toMatchObject({ reason: "forced" })
+      yield* Scope.close(inner, Exit.void)
+      yield* breaker.protect(Effect.void)
+    }))
+
+  it.effect("only observes where it is told to: it changes states and rejects nobody", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened({ observeOnly: true })
+      expect(yield* state(breaker)).toBe("open")
+      expect(yield* breaker.protect(Effect.succeed(1))).toBe(1)
+      expect(yield* breaker.stats).toMatchObject({ state: "open", rejected: 1 })
+    }))
+
+  it.effect("goes on from a snapshot, by wall-clock time, and never stays open longer than it would itself", () =>
+    Effect.gen(function*() {
+      const old = yield* opened({ resetAfter: "30 seconds" })
+      yield* TestClock.adjust("10 seconds")
+      const snapshot = yield* old.snapshot
+      const fresh = yield* CircuitBreaker.make(three)
+      yield* fresh.restore(yield* Schema.decode(CircuitBreaker.Snapshot)(snapshot))
+      expect(yield* fresh.stats).toMatchObject({ state: "open", timeUntilRetry: Duration.seconds(20) })
+      yield* fresh.restore({ ...snapshot, retryAt: 1e15 })
+      expect(yield* fresh.stats).toMatchObject({ state: "open", timeUntilRetry: Duration.seconds(30) })
+      const late = yield* Effect.fork(fresh.protect(Effect.never))
+      yield* Fiber.interrupt(late)
+      yield* fresh.restore({ state: "closed", openings: 0, retryAt: 0 })
+      yield* fresh.protect(Effect.void)
+    }))
+
+  it.effect("keeps its state and its count when it is reconfigured, unless it counts another way", () =>
+    Effect.gen(function*() {
+      const trip = CircuitBreaker.consecutive(3)
+      const breaker = yield* CircuitBreaker.make({ name: "r", trip })
+      yield* Effect.ignore(breaker.protect(boom))
+      yield* breaker.reconfigure({ trip, resetAfter: "5 seconds" })
+      expect(yield* breaker.stats).toMatchObject({ recentFailures: 1 })
+      for (let i = 0; i < 2; i++) yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* breaker.stats).toMatchObject({ state: "open", timeUntilRetry: Duration.seconds(5) })
+      yield* breaker.reconfigure({ trip: CircuitBreaker.consecutive(9) })
+      expect(yield* state(breaker)).toBe("open")
+    }))
+
+  it.effect("leaks no probe under a storm of interruptions, wherever they strike", () =>
+    Effect.forEach([12, 17, 33, 64], (ops) =>
+      Effect.gen(function*() {
+        const breaker = yield* opened({ halfOpenPermits: 3, successThreshold: 1_000_000, halfOpenTimeout: "1 hour" })
+        yield* TestClock.adjust("30 seconds")
+        for (let i = 0; i < 500; i++) {
+          const fiber = yield* Effect.fork(
+            Effect.withMaxOpsBeforeYield(
+              Effect.ignore(breaker.protect(Effect.forEach([1, 2, 3], () => Effect.yieldNow()))),
+              ops
+            )
+          )
+          for (let yields = 0; yields < i % 12; yields++) yield* Effect.yieldNow()
+          yield* Fiber.interrupt(fiber)
+        }
+        const gate = yield* Deferred.make<void>()
+        const probes = yield* Effect.forEach(
+          [1, 2, 3, 4],
+          () => Effect.fork(Effect.either(breaker.protect(Deferred.await(gate))))
+        )
+        yield* Effect.yieldNow()
+        yield* Deferred.succeed(gate, undefined)
+        const passed = (yield* Effect.forEach(probes, Fiber.join)).filter((result) => result._tag === "Right")
+        expect(passed.length).toBe(3)
+      })))
+
   it("refuses options that make no sense, naming the option and the value", () => {
     expect(() => CircuitBreaker.make({ name: "" })).toThrow(`name must be a name that is not empty, got ""`)
     expect(() => CircuitBreaker.make({ name: "x", resetAfter: -5 })).toThrow(/resetAfter.*got -5/)
     expect(() => CircuitBreaker.make({ name: "x", successThreshold: 0 })).toThrow(/successThreshold.*got 0/)
     expect(() => CircuitBreaker.make({ name: "x", halfOpenPermits: 1.5 })).toThrow(/halfOpenPermits.*got 1.5/)
+    expect(() => CircuitBreaker.make({ name: "x", ramp: { from: 2, over: 1 } })).toThrow(
+      /ramp.from.*between 0 and 1.*2/
+    )
+    expect(() => CircuitBreaker.failureRate({ rate: 50, within: "1 minute" })).toThrow(/rate.*between.*got 50/)
+    expect(() => CircuitBreaker.failureRate({ rate: 0.5, latest: 10 })).toThrow(/latest.*at least 20.*got 10/)
     expect(() => CircuitBreaker.make({ name: "x", halfOpenTimeout: Infinity })).toThrow(/halfOpenTimeout.*finite/)
   })
 })

@@ -22,7 +22,8 @@ const config = (permits: number, successThreshold: number): CircuitState.Config<
   resetAfter: () => resetAfter,
   successThreshold,
   halfOpenPermits: permits,
-  halfOpenTimeout: timeout
+  halfOpenTimeout: timeout,
+  ramp: undefined
 })
 
 const command = fc.oneof(
@@ -62,7 +63,7 @@ describe("CircuitState", () => {
     }
     const probes = () => [...model.inFlight.values()].filter((call) => call.period === model.period)
     const tick = () => {
-      state = CircuitState.expire(machine, state, now)
+      state = CircuitState.expire(machine, state, now, 0)
       if (model.mode !== "half-open") return
       const expired = probes().map((call) => call.startedAt + timeout).filter((at) => at <= now)
       if (expired.length > 0) become("open", Math.min(...expired))
@@ -75,7 +76,8 @@ describe("CircuitState", () => {
         const [next, decision]: readonly [CircuitState.State<number>, CircuitState.Decision] = CircuitState.acquire(
           machine,
           state,
-          now
+          now,
+          0
         )
         state = next
         if (model.mode === "open" && now >= model.retryAt) become("half-open", now)
@@ -92,10 +94,10 @@ describe("CircuitState", () => {
         const [{ id, permit }] = issued.splice(step.which % issued.length, 1) as [(typeof issued)[number]]
         const call = model.inFlight.get(id)!
         model.inFlight.delete(id)
-        state = CircuitState.settle(machine, state, permit, step.verdict, now)
+        state = CircuitState.settle(machine, state, permit, step.verdict, now, 0)
         // giving the same permit back a second time changes nothing
         if (permit.probe !== undefined) {
-          expect(CircuitState.settle(machine, state, permit, step.verdict, now)).toBe(state)
+          expect(CircuitState.settle(machine, state, permit, step.verdict, now, 0)).toBe(state)
         }
         if (call.period === model.period && step.verdict !== "ignore") {
           if (model.mode === "closed") {
@@ -107,7 +109,13 @@ describe("CircuitState", () => {
           }
         }
       }
-      const mode = { Closed: "closed", Open: "open", HalfOpen: "half-open", Forced: "forced" }[state._tag]
+      const mode = {
+        Closed: "closed",
+        Recovering: "recovering",
+        Open: "open",
+        HalfOpen: "half-open",
+        Forced: "forced"
+      }[state._tag]
       expect(mode).toBe(model.mode)
       if (state._tag === "HalfOpen") expect(state.probes.length).toBe(probes().length)
     }
@@ -116,22 +124,60 @@ describe("CircuitState", () => {
   it("opens again at the moment a hung probe timed out, however late anybody looks", () => {
     const machine = config(1, 2)
     const open: CircuitState.Open = { _tag: "Open", epoch: 1, retryAt: 1_000, openings: 1 }
-    const [probing] = CircuitState.acquire(machine, open, 1_000)
-    const reopened = CircuitState.expire(machine, probing, 1_000_000)
+    const [probing] = CircuitState.acquire(machine, open, 1_000, 0)
+    const reopened = CircuitState.expire(machine, probing, 1_000_000, 0)
     expect(reopened).toMatchObject({ _tag: "Open", retryAt: 1_000 + timeout + resetAfter, openings: 2 })
   })
 
   it("stays half-open while nobody calls, so that a rare call can still close it", () => {
     const machine = config(1, 1)
     const open: CircuitState.Open = { _tag: "Open", epoch: 1, retryAt: 0, openings: 1 }
-    const [probing, decision] = CircuitState.acquire(machine, open, 0)
+    const [probing, decision] = CircuitState.acquire(machine, open, 0, 0)
     if (decision._tag !== "Admit") throw new Error("the probe was rejected")
-    const idle = CircuitState.settle(machine, probing, decision.permit, "ignore", 1)
-    expect(CircuitState.expire(machine, idle, 1e9)).toBe(idle)
-    const [again, second] = CircuitState.acquire(machine, idle, 1e9)
+    const idle = CircuitState.settle(machine, probing, decision.permit, "ignore", 1, 0)
+    expect(CircuitState.expire(machine, idle, 1e9, 0)).toBe(idle)
+    const [again, second] = CircuitState.acquire(machine, idle, 1e9, 0)
     if (second._tag !== "Admit") throw new Error("the second probe was rejected")
-    expect(CircuitState.settle(machine, again, second.permit, "success", 1e9 + 1)._tag).toBe("Closed")
+    expect(CircuitState.settle(machine, again, second.permit, "success", 1e9 + 1, 0)._tag).toBe("Closed")
   })
+})
+
+describe("rates", () => {
+  it.prop("count what lies in the window, to a tenth of it", [
+    fc.array(fc.tuple(fc.integer({ min: 0, max: 400 }), fc.boolean()), { maxLength: 80 }),
+    fc.integer({ min: 100, max: 2_000 })
+  ], ([calls, within]) => {
+    const trip = TripStrategy.failureRate({ rate: 1, minimumCalls: 1, within })
+    let counter = trip.initial
+    let now = 1e9
+    const failures: Array<number> = []
+    for (const [gap, failed] of calls) {
+      now += gap
+      if (failed) failures.push(now)
+      counter = failed ? trip.onFailure(counter, now, NaN) : trip.onSuccess(counter, now, NaN)
+      const recent = trip.recentFailures(counter, now)
+      const youngerThan = (age: number) => failures.filter((time) => time > now - age).length
+      expect(recent).toBeLessThanOrEqual(youngerThan(within))
+      expect(recent).toBeGreaterThanOrEqual(youngerThan(within * 0.9))
+    }
+    expect(trip.recentFailures(counter, now + within)).toBe(0)
+    expect(trip.recentFailures(counter, now + 3_600_000)).toBe(0)
+  }, { fastCheck: { numRuns: 1_000 } })
+
+  it.prop("count the latest calls, to a tenth of them", [
+    fc.array(fc.boolean(), { maxLength: 300 }),
+    fc.integer({ min: 20, max: 120 })
+  ], ([outcomes, latest]) => {
+    const trip = TripStrategy.failureRate({ rate: 1, latest })
+    let counter = trip.initial
+    for (const [i, failed] of outcomes.entries()) {
+      counter = failed ? trip.onFailure(counter, NaN, NaN) : trip.onSuccess(counter, NaN, NaN)
+      const chunk = Math.ceil(latest / 10)
+      const lastOf = (count: number) => outcomes.slice(Math.max(0, i + 1 - count), i + 1).filter(Boolean).length
+      expect(trip.recentFailures(counter, NaN)).toBeLessThanOrEqual(lastOf(chunk * 10))
+      expect(trip.recentFailures(counter, NaN)).toBeGreaterThanOrEqual(lastOf(chunk * 9))
+    }
+  }, { fastCheck: { numRuns: 500 } })
 })
 
 describe("TripStrategy.countInWindow", () => {
@@ -147,7 +193,7 @@ describe("TripStrategy.countInWindow", () => {
     for (const gap of gaps) {
       now += gap
       times.push(now)
-      counter = trip.onFailure(counter, now)
+      counter = trip.onFailure(counter, now, NaN)
       const recent = times.filter((time) => time > now - within).length
       expect(trip.trips(counter, now)).toBe(recent >= failures)
       expect(trip.recentFailures(counter, now)).toBe(Math.min(recent, failures))
@@ -158,7 +204,7 @@ describe("TripStrategy.countInWindow", () => {
   it("keeps no more times than decide", () => {
     const trip = TripStrategy.countInWindow({ failures: 3, within: "1 hour" })
     let counter = trip.initial
-    for (let now = 0; now < 100; now++) counter = trip.onFailure(counter, now)
+    for (let now = 0; now < 100; now++) counter = trip.onFailure(counter, now, NaN)
     expect(counter.length).toBe(3)
   })
 

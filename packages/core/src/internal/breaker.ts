@@ -1,0 +1,341 @@
+/** The shell around `CircuitState`: takes the clock, asks, does, counts, tells. */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { CircuitBreaker, Options, Snapshot, Stats, Transition, Verdict } from "../CircuitBreaker.js"
+import { CircuitOpen } from "../CircuitBreakerError.js"
+import * as CircuitState from "../CircuitState.js"
+import * as Events from "../Events.js"
+import * as Rejection from "../Rejection.js"
+import { stackless } from "./stackless.js"
+import * as Stage from "./stage.js"
+import * as Time from "./time.js"
+
+/** Options with their defaults, in milliseconds. */
+export interface Settings {
+  readonly machine: CircuitState.Config<any>
+  readonly classify: ((error: unknown) => Verdict) | undefined
+  readonly observeOnly: boolean
+}
+
+/** How a call admitted while closed is settled: bound once per epoch, so that a call allocates no closure. */
+interface Handlers {
+  readonly onSuccess: <A>(value: A) => Effect.Effect<A>
+  readonly onFailure: <E>(cause: Cause.Cause<E>) => Effect.Effect<never, E>
+}
+
+export class Breaker implements CircuitBreaker, Stage.Stage {
+  readonly [Stage.StageId]: Stage.Stage = this
+  private state: CircuitState.State<any>
+  private permit: CircuitState.Permit
+  private handlers: Handlers
+  private calls = 0
+  private successes = 0
+  private failures = 0
+  private rejected = 0
+  private isolations = 0
+  private lastFailure: Option.Option<unknown> = Option.none()
+  private bus: Events.Service | undefined
+  /** Closed, and no call's duration is asked for: a call needs neither clock nor permit of its own. */
+  private plain: boolean
+  /** Whether `draw` has been used since it was drawn. */
+  private spent = false
+
+  constructor(
+    readonly name: string,
+    private settings: Settings,
+    private readonly events: Events.Service,
+    private readonly resolve: (options: Options) => Settings,
+    /** A uniform number for the next decision that needs one. */
+    private draw: number
+  ) {
+    this.plain = settings.machine.trip.reads !== "elapsed"
+    this.state = CircuitState.closed(settings.machine, 0)
+    this.permit = permitOf(0)
+    this.handlers = this.handlersOf(this.permit)
+  }
+
+  readonly protect = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitOpen, R> =>
+    Effect.suspend(() => {
+      if (!this.plain) return Stage.protect<A, E, R, CircuitOpen>(this, effect)
+      this.calls++
+      // an interrupted call skips both handlers and so counts for nothing, which is what a closed circuit wants
+      return watch(effect, this.handlers)
+    })
+
+  // --- as a stage
+
+  get holds(): boolean {
+    return this.state._tag !== "Closed"
+  }
+
+  enter(fiber: Stage.Running): unknown {
+    this.calls++
+    if (this.plain) return this.permit
+    if (!this.spent && this.state._tag !== "Recovering") return this.ask(fiber)
+    return new Stage.Waiting(Effect.flatMap(Random.next, (draw) => {
+      this.draw = draw
+      this.spent = false
+      const answer = this.ask(fiber)
+      return answer instanceof Stage.Refused ? Effect.fail(answer.error) : Effect.succeed(answer)
+    }))
+  }
+
+  private ask(fiber: Stage.Running): CircuitState.Permit | Stage.Refused {
+    const now = this.advance(fiber)
+    const [state, decision] = CircuitState.acquire(this.settings.machine, this.state, now, this.draw)
+    this.become(state, fiber)
+    if (decision._tag === "Admit") return decision.permit
+    this.rejected++
+    return this.settings.observeOnly ? untracked : new Stage.Refused(this.rejection(decision.retryAfter))
+  }
+
+  leave(permit: CircuitState.Permit, cause: Cause.Cause<unknown> | undefined, fiber: Stage.Running): void {
+    const verdict = cause === undefined ? "success" : this.judge(cause)
+    if (verdict === "ignore" && permit.probe === undefined) return
+    if (verdict === "success") this.successes++
+    if (verdict === "failure") {
+      this.failures++
+      this.lastFailure = Option.some(Cause.squash(cause!))
+    }
+    const now = verdict === "success" && permit === this.permit && this.untimed ? NaN : this.advance(fiber)
+    this.become(CircuitState.settle(this.settings.machine, this.state, permit, verdict, now, this.draw), fiber)
+  }
+
+  // --- looking
+
+  get stats(): Effect.Effect<Stats> {
+    return Effect.withFiberRuntime((fiber) => {
+      const now = this.advance(fiber)
+      const { state } = this
+      const completed = this.successes + this.failures
+      return Effect.succeed({
+        state: labels[state._tag === "Forced" ? state.as : state._tag],
+        calls: this.calls,
+        successes: this.successes,
+        failures: this.failures,
+        rejected: this.rejected,
+        successRate: completed === 0 ? 0 : this.successes / completed,
+        recentFailures: "counter" in state ? this.settings.machine.trip.recentFailures(state.counter, now) : 0,
+        timeUntilRetry: state._tag === "Open" ? Duration.millis(Math.max(0, state.retryAt - now)) : Duration.zero
+      })
+    })
+  }
+
+  get transitions(): Stream.Stream<Transition> {
+    return Stream.unwrapScoped(Effect.suspend(() => {
+      this.bus ??= Events.make()
+      return Effect.map(Events.subscribeTo(this.bus), (queue) => Stream.fromQueue(queue) as Stream.Stream<Transition>)
+    }))
+  }
+
+  get snapshot(): Effect.Effect<Snapshot> {
+    return Effect.withFiberRuntime((fiber) => {
+      const now = this.advance(fiber)
+      const { state } = this
+      const openings = "openings" in state ? state.openings : 0
+      switch (state._tag) {
+        case "Open":
+          return Effect.succeed({ state: "open", openings, retryAt: Time.wallMillis(fiber) + state.retryAt - now })
+        case "HalfOpen":
+          return Effect.succeed({ state: "open", openings, retryAt: Time.wallMillis(fiber) })
+        case "Forced":
+          return Effect.succeed({ state: state.as === "open" ? "forced-open" : "forced-closed", openings, retryAt: 0 })
+        case "Closed":
+        case "Recovering":
+          return Effect.succeed({ state: "closed", openings, retryAt: 0 })
+      }
+    })
+  }
+
+  // --- by hand
+
+  get forceOpen(): Effect.Effect<void> {
+    return this.transit((state) => CircuitState.force(state, "open"))
+  }
+
+  get forceClosed(): Effect.Effect<void> {
+    return this.transit((state) => CircuitState.force(state, "closed"))
+  }
+
+  get reset(): Effect.Effect<void> {
+    return this.transit((state) => CircuitState.closed(this.settings.machine, state.epoch + 1))
+  }
+
+  get isolate(): Effect.Effect<void, never, Scope.Scope> {
+    return Effect.acquireRelease(
+      Effect.suspend(() => this.isolations++ === 0 ? this.forceOpen : Effect.void),
+      () => Effect.suspend(() => --this.isolations === 0 ? this.reset : Effect.void)
+    )
+  }
+
+  restore(snapshot: Snapshot): Effect.Effect<void> {
+    return Effect.withFiberRuntime((fiber) => {
+      const now = Time.monotonicMillis(fiber)
+      const { openings, retryAt } = snapshot
+      const epoch = this.state.epoch + 1
+      switch (snapshot.state) {
+        case "open": {
+          // however far off the other clock was, never longer than this breaker would stay open itself
+          const longest = this.settings.machine.resetAfter(Math.max(1, openings), this.draw)
+          const left = Math.min(longest, Math.max(0, retryAt - Time.wallMillis(fiber)))
+          this.become({ _tag: "Open", epoch, retryAt: now + left, openings: Math.max(1, openings) }, fiber)
+          break
+        }
+        case "forced-open":
+        case "forced-closed":
+          this.become(CircuitState.force(this.state, snapshot.state === "forced-open" ? "open" : "closed"), fiber)
+          break
+        case "closed":
+          this.become(CircuitState.closed(this.settings.machine, epoch), fiber)
+      }
+      return Effect.void
+    })
+  }
+
+  reconfigure(options: Options): Effect.Effect<void> {
+    const settings = this.resolve(options)
+    return Effect.sync(() => {
+      const { trip } = this.settings.machine
+      this.settings = settings
+      this.plain = this.state._tag === "Closed" && settings.machine.trip.reads !== "elapsed"
+      // another strategy cannot read the counter of this one; the state and its epoch stay
+      if (settings.machine.trip !== trip && "counter" in this.state) {
+        this.state = { ...this.state, counter: settings.machine.trip.initial }
+      }
+    })
+  }
+
+  // --- internal
+
+  private handlersOf(permit: CircuitState.Permit): Handlers {
+    return {
+      onSuccess: (value) => {
+        if (!this.untimed) return this.settled(permit, undefined, Exit.succeed(value))
+        this.successes++
+        this.state = CircuitState.settle(this.settings.machine, this.state, permit, "success", NaN, 0)
+        return Exit.succeed(value)
+      },
+      onFailure: (cause) => this.settled(permit, cause, Exit.failCause(cause))
+    }
+  }
+
+  private settled<A, E>(
+    permit: CircuitState.Permit,
+    cause: Cause.Cause<unknown> | undefined,
+    exit: Exit.Exit<A, E>
+  ): Effect.Effect<A, E> {
+    return Effect.withFiberRuntime<A, E>((fiber) => {
+      this.leave(permit, cause, fiber)
+      return exit
+    })
+  }
+
+  private judge(cause: Cause.Cause<unknown>): Verdict {
+    const failure = Cause.failureOption(cause)
+    if (Option.isNone(failure)) return Cause.isInterruptedOnly(cause) ? "ignore" : "failure"
+    if (Rejection.isRejection(failure.value)) return "ignore"
+    return this.settings.classify === undefined ? "failure" : this.settings.classify(failure.value)
+  }
+
+  private rejection(retryAfter: number): CircuitOpen {
+    const { lastFailure, name: breaker, state } = this
+    const reason = state._tag === "Open" ? "open" : state._tag === "HalfOpen" ? "probing" : state._tag === "Recovering"
+      ? "recovering"
+      : "forced"
+    const error = { breaker, reason, retryAfter: Duration.millis(retryAfter), lastFailure } as const
+    return stackless(() => new CircuitOpen(error))
+  }
+
+  private transit(next: (state: CircuitState.State<any>) => CircuitState.State<any>): Effect.Effect<void> {
+    return Effect.withFiberRuntime((fiber) => {
+      this.become(next(this.state), fiber)
+      return Effect.void
+    })
+  }
+
+  /** Whether a success can be counted without reading the clock. */
+  private get untimed(): boolean {
+    return (this.settings.machine.trip.reads ?? "nothing") === "nothing"
+  }
+
+  /** Lets time do its part; returns the time. */
+  private advance(fiber: Stage.Running): number {
+    const now = Time.monotonicMillis(fiber)
+    this.become(CircuitState.expire(this.settings.machine, this.state, now, this.draw), fiber)
+    return now
+  }
+
+  private become(next: CircuitState.State<any>, fiber: Stage.Running): void {
+    const previous = this.state
+    if (next === previous) return
+    this.state = next
+    this.plain = next._tag === "Closed" && this.settings.machine.trip.reads !== "elapsed"
+    if (next.epoch === previous.epoch) return
+    if (next._tag === "Open") this.spent = true
+    if (next._tag === "Closed" || next._tag === "Recovering") {
+      this.permit = permitOf(next.epoch)
+      this.handlers = this.handlersOf(this.permit)
+      this.lastFailure = Option.none()
+    }
+    if (this.events.isActive() || this.bus?.isActive() === true) {
+      const event = this.eventOf(previous, next, fiber)
+      const at = Time.wallMillis(fiber)
+      this.events.unsafePublish(event, at)
+      this.bus?.unsafePublish(event, at)
+    }
+  }
+
+  private eventOf(
+    previous: CircuitState.State<any>,
+    next: CircuitState.State<any>,
+    fiber: Stage.Running
+  ): Events.Event {
+    const breaker = this.name
+    switch (next._tag) {
+      case "Open": {
+        const now = Time.monotonicMillis(fiber)
+        return {
+          _tag: "CircuitOpened",
+          breaker,
+          failures: "counter" in previous ? this.settings.machine.trip.recentFailures(previous.counter, now) + 1 : 1,
+          retryAfterMillis: Math.max(0, next.retryAt - now)
+        }
+      }
+      case "HalfOpen":
+        return { _tag: "CircuitHalfOpened", breaker }
+      case "Closed":
+      case "Recovering":
+        return previous._tag === "Forced" ? { _tag: "CircuitReleased", breaker } : { _tag: "CircuitClosed", breaker }
+      case "Forced":
+        return { _tag: "CircuitForced", breaker, state: next.as }
+    }
+  }
+}
+
+const permitOf = (epoch: number): CircuitState.Permit => ({ epoch, probe: undefined, startedAt: NaN })
+
+/** The permit of a call that would have been rejected: it is of no epoch, so its result moves nothing. */
+const untracked: CircuitState.Permit = { epoch: -1, probe: undefined, startedAt: NaN }
+
+const watch = <A, E, R>(effect: Effect.Effect<A, E, R>, handlers: Handlers): Effect.Effect<A, E, R> => {
+  const bound: {
+    readonly onSuccess: (value: A) => Effect.Effect<A>
+    readonly onFailure: (cause: Cause.Cause<E>) => Effect.Effect<never, E>
+  } = handlers
+  return Effect.matchCauseEffect(effect, bound)
+}
+
+const labels = {
+  Closed: "closed",
+  Recovering: "recovering",
+  Open: "open",
+  HalfOpen: "half-open",
+  open: "forced-open",
+  closed: "forced-closed"
+} as const
