@@ -8,7 +8,7 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Check from "./internal/options.js"
-import * as Window from "./internal/window.js"
+import * as Window from "./internal/callWindow.js"
 
 /**
  * A strategy over counters of type `C`. Write your own by implementing it.
