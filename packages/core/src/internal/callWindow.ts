@@ -1,66 +1,49 @@
 /**
- * Counts within a sliding window of time, in a ring of buckets that expire when somebody looks: no timer, and adding
- * allocates nothing. Time is handed in, in milliseconds of a clock that only goes forward.
- *
- * A bucket leaves as a whole, so the window is between `length - length / buckets` and `length` long.
+ * A sliding count of good and bad calls in ten buckets, as a value: a call allocates one small object, and buckets that
+ * have passed go when the next one begins. `slot` is whatever numbers the buckets: time, or calls, divided by their width.
  */
-export class Window {
-  private readonly counts: Float64Array
-  private readonly sums: Float64Array
-  private readonly width: number
-  /** The number, since the beginning of time, of the bucket that is being filled. */
-  private current = -Infinity
 
-  constructor(length: number, private readonly buckets: number, private readonly series: number) {
-    this.width = length / buckets
-    this.counts = new Float64Array(buckets * series)
-    this.sums = new Float64Array(series)
-  }
+/** How many buckets a window has. */
+export const buckets = 10
 
-  /** Drops what is too old at `now`. */
-  expire(now: number): void {
-    const bucket = Math.floor(now / this.width)
-    if (bucket <= this.current) return
-    if (bucket - this.current >= this.buckets) {
-      this.counts.fill(0)
-      this.sums.fill(0)
-    } else {
-      for (let i = this.current + 1; i <= bucket; i++) this.clear(this.slot(i))
-    }
-    this.current = bucket
-  }
+interface Bucket {
+  readonly slot: number
+  readonly all: number
+  readonly bad: number
+}
 
-  /** Adds one to a series. */
-  increment(series: number, now: number): void {
-    this.expire(now)
-    this.counts[this.slot(this.current) + series]!++
-    this.sums[series]!++
-  }
+export interface Window extends Bucket {
+  /** Calls ever added. */
+  readonly count: number
+  /** The buckets before the current one, newest first, none of them out of the window when the current one began. */
+  readonly older: ReadonlyArray<Bucket>
+}
 
-  /** Takes back the oldest one of a series; false if there is none. */
-  takeBack(series: number, now: number): boolean {
-    this.expire(now)
-    if (this.sums[series] === 0) return false
-    let i = this.current - this.buckets + 1
-    while (this.counts[this.slot(i) + series] === 0) i++
-    this.counts[this.slot(i) + series]!--
-    this.sums[series]!--
-    return true
-  }
+export const empty: Window = { slot: -Infinity, all: 0, bad: 0, count: 0, older: [] }
 
-  /** The sum of a series as of the last call that was given the time. */
-  sum(series: number): number {
-    return this.sums[series]!
+export const add = (window: Window, slot: number, bad: boolean): Window => {
+  const count = window.count + 1
+  if (slot <= window.slot) {
+    return { slot: window.slot, all: window.all + 1, bad: window.bad + (bad ? 1 : 0), count, older: window.older }
   }
+  const older = [window, ...window.older]
+    .filter((bucket) => bucket.slot > slot - buckets)
+    .map(({ all, bad, slot }) => ({ slot, all, bad }))
+  return { slot, all: 1, bad: bad ? 1 : 0, count, older }
+}
 
-  private slot(bucket: number): number {
-    return (((bucket % this.buckets) + this.buckets) % this.buckets) * this.series
+export const sum = (window: Window, slot: number): { readonly all: number; readonly bad: number } => {
+  let all = 0
+  let bad = 0
+  const oldest = Math.max(slot, window.slot) - buckets
+  if (window.slot > oldest) {
+    all = window.all
+    bad = window.bad
   }
-
-  private clear(slot: number): void {
-    for (let series = 0; series < this.series; series++) {
-      this.sums[series]! -= this.counts[slot + series]!
-      this.counts[slot + series] = 0
-    }
+  for (const bucket of window.older) {
+    if (bucket.slot <= oldest) break
+    all += bucket.all
+    bad += bucket.bad
   }
+  return { all, bad }
 }
