@@ -1,22 +1,39 @@
-import { expect, it } from "@effect/vitest"
+import { describe, expect, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
 
-const read = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8")
+const root = new URL("../../../", import.meta.url)
+const read = (path: string) => readFileSync(new URL(path, root), "utf8")
+const filesIn = (folder: string, ending: string) =>
+  readdirSync(new URL(folder, root)).filter((file) => file.endsWith(ending)).map((file) => `${folder}/${file}`)
 
 /** What stands between `// #region usage` and `// #endregion`, without its indentation. */
-const usages = readdirSync(new URL("../src", import.meta.url)).filter((file) => file.endsWith(".ts")).flatMap((file) =>
-  Array.from(read(`../src/${file}`).matchAll(/^( *)\/\/ #region usage\n([^]*?)\n *\/\/ #endregion/gm)).map(
+const usagesIn = (file: string) =>
+  Array.from(read(file).matchAll(/^( *)\/\/ #region usage\n([^]*?)\n *\/\/ #endregion/gm)).map(
     ([, indent, body]) => body!.split("\n").map((line) => line.slice(indent!.length)).join("\n")
   )
-)
 
-for (const page of ["README.md", "docs/circuit-breaker.md", "docs/backoff.md"]) {
-  it(`the code in ${page} is that of an example`, () => {
-    const snippets = Array.from(
-      read(`../../../${page}`).matchAll(/^```ts\n([^]*?)\n```$/gm),
-      ([, code]) => code
-    )
-    expect(snippets.length).toBeGreaterThan(0)
-    for (const snippet of snippets) expect(usages).toContain(snippet)
-  })
-}
+const snippetsIn = (page: string) => Array.from(read(page).matchAll(/^```ts\n([^]*?)\n```$/gm), ([, code]) => code!)
+
+const demos = filesIn("examples/patterns/src", ".ts").flatMap(usagesIn)
+const others = filesIn("test/docs", ".ts").flatMap(usagesIn)
+
+const pages = [
+  "README.md",
+  ...filesIn("docs", ".md"),
+  ...readdirSync(new URL("packages", root)).map((name) => `packages/${name}/README.md`)
+]
+
+describe("the code of a page is that of an example", () => {
+  for (const page of pages) {
+    it(page, () => {
+      const snippets = snippetsIn(page)
+      expect(snippets.length).toBeGreaterThan(0)
+      for (const snippet of snippets) expect([...demos, ...others]).toContain(snippet)
+    })
+  }
+})
+
+it("what is in test/docs is shown on a page", () => {
+  const shown = pages.flatMap(snippetsIn)
+  for (const usage of others) expect(shown).toContain(usage)
+})

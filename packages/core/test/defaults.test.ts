@@ -1,14 +1,20 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Backoff from "@firebreak/core/Backoff"
+import * as Checkpoint from "@firebreak/core/Checkpoint"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as Events from "@firebreak/core/Events"
+import * as Idempotency from "@firebreak/core/Idempotency"
 import { readFileSync } from "node:fs"
 
-/** The default of each option, as the page's table of defaults says. */
+/** The default of each option, as the page's table of defaults says; the last word of its first cell is the option. */
 const defaultsOf = (page: string): Record<string, string> => {
   const text = readFileSync(new URL(`../../../docs/${page}.md`, import.meta.url), "utf8")
   const [, section] = /^## Defaults\n([^]*?)(?=^## )/m.exec(text)!
   return Object.fromEntries(
-    Array.from(section!.matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm), ([, option, value]) => [option, value!.trim()])
+    Array.from(
+      section!.matchAll(/^\| (?:.*: )?`(\w+)` \| ([^|]*) \|/gm),
+      ([, option, value]) => [option, value!.trim()]
+    )
   )
 }
 
@@ -34,5 +40,28 @@ describe("the tables of defaults in docs/", () => {
       jitter: `\`"${jitter}"\``,
       maxRetries: `${maxRetries}`
     })
+  })
+
+  it("are those of Idempotency", () => {
+    const { inFlight, lease, onUnknown, retention, ...others } = Idempotency.defaults
+    expect(others).toEqual({})
+    expect(defaultsOf("idempotency")).toMatchObject({
+      onUnknown: `\`"${onUnknown}"\``,
+      lease,
+      retention,
+      inFlight: `\`"${inFlight}"\``
+    })
+  })
+
+  it("are those of Checkpoint", () => {
+    const { concurrency, lease, ...others } = Checkpoint.defaults
+    expect(others).toEqual({})
+    expect(defaultsOf("checkpoints")).toMatchObject({ lease, concurrency: `${concurrency}` })
+  })
+
+  it("are those of Events", () => {
+    const { capacity, ...others } = Events.defaults
+    expect(others).toEqual({})
+    expect(defaultsOf("events")).toMatchObject({ capacity: capacity.toLocaleString("en") })
   })
 })

@@ -1,0 +1,20 @@
+import { expect, it } from "@effect/vitest"
+import * as SqlStore from "@firebreak/sql/SqlStore"
+import * as Duration from "effect/Duration"
+import { readFileSync } from "node:fs"
+
+it("the table of defaults in docs/stores.md is that of SqlStore", () => {
+  const text = readFileSync(new URL("../../../docs/stores.md", import.meta.url), "utf8")
+  const [, section] = /^## Defaults\n([^]*?)(?=^## )/m.exec(text)!
+  const rows = Array.from(
+    section!.matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm),
+    ([, option, value]) => [option, value!.trim()]
+  )
+  const { busyTimeout, cachedResults, ...others } = SqlStore.defaults
+  expect(others).toEqual({})
+  expect(Object.fromEntries(rows)).toEqual({
+    filename: "none",
+    busyTimeout: Duration.format(busyTimeout).replace(/^(\d+)s$/, "$1 seconds"),
+    cachedResults: cachedResults.toLocaleString("en")
+  })
+})
