@@ -38,6 +38,24 @@ export interface Catalog {
     readonly error: string
   }
 
+  // Bulkhead
+  BulkheadRejected: {
+    readonly bulkhead: string
+    readonly running: number
+    readonly waiting: number
+    readonly reason: "full" | "timeout"
+  }
+
+  // RateLimit
+  RateLimitReached: { readonly limit: string; readonly retryAfterMillis: number }
+
+  // ConcurrencyLimit
+  ConcurrencyLimitMoved: { readonly limiter: string; readonly from: number; readonly to: number }
+  CallShed: { readonly limiter: string; readonly limit: number; readonly inFlight: number; readonly priority: number }
+
+  // RetryBudget
+  RetryBudgetExhausted: { readonly budget: string }
+
   // Idempotency
   ActionStarted: { readonly operation: string; readonly key: string }
   ActionCompleted: { readonly operation: string; readonly key: string; readonly outcome: "success" | "failure" }
