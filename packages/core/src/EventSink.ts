@@ -81,7 +81,7 @@ export const layerJson: Layer.Layer<never> = make((event) => Console.log(JSON.st
 
 /**
  * Counts every event in the metric `firebreak_events_total`, tagged by `event` and, where it has one, by the `name` of
- * the breaker, operation, workflow, component, remedy or loop.
+ * the breaker, bulkhead, limit, budget, operation, workflow, component, remedy or loop.
  *
  * @since 0.1.0
  * @category sinks
@@ -106,7 +106,20 @@ const total = Metric.counter("firebreak_events_total", {
 
 const nameOf = (event: Events.Published): string | undefined => {
   const fields: Record<string, unknown> = event as never
-  for (const field of ["breaker", "operation", "workflow", "component", "remedy", "name"]) {
+  for (
+    const field of [
+      "breaker",
+      "bulkhead",
+      "limiter",
+      "limit",
+      "budget",
+      "operation",
+      "workflow",
+      "component",
+      "remedy",
+      "name"
+    ]
+  ) {
     const value = fields[field]
     if (typeof value === "string") return value
   }
@@ -135,6 +148,9 @@ const wentWrong = (event: Events.Published): boolean => {
 const loud: ReadonlySet<Events.Event["_tag"]> = new Set([
   "CircuitOpened",
   "RetryScheduled",
+  "BulkheadRejected",
+  "CallShed",
+  "RetryBudgetExhausted",
   "ActionInDoubt",
   "ComponentDegraded",
   "ResponseDegraded",
@@ -145,6 +161,7 @@ const loud: ReadonlySet<Events.Event["_tag"]> = new Set([
 ])
 
 const quiet: ReadonlySet<Events.Event["_tag"]> = new Set([
+  "ConcurrencyLimitMoved",
   "ActionStarted",
   "ActionCompleted",
   "ActionReplayed",
