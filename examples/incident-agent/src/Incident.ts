@@ -13,7 +13,7 @@ const Name = (field: string, max: number) =>
     /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(text) && text.length <= max
       ? undefined
       : `${field} must be 1 to ${max} letters, digits, ".", "_" or "-", starting with a letter or digit, got ${
-        JSON.stringify(text.slice(0, 80))
+        excerpt(text)
       }`
   ))
 
@@ -24,7 +24,10 @@ const Name = (field: string, max: number) =>
  * @category models
  */
 export const Severity = Schema.Literal("critical", "high", "medium", "low").annotations({
-  message: ({ actual }) => `severity must be critical, high, medium or low, got ${JSON.stringify(actual)}`
+  message: ({ actual }) => ({
+    message: `severity must be critical, high, medium or low, got ${excerpt(actual)}`,
+    override: true
+  })
 })
 
 /**
@@ -79,20 +82,25 @@ export class BadIncident extends Data.TaggedError("BadIncident")<{ readonly mess
  * @category decoding
  */
 export const parse = (text: string): Effect.Effect<Incident, BadIncident> => {
-  const size = Buffer.byteLength(text)
-  if (size > maxBytes) {
-    return new BadIncident({ message: `the incident is ${size} bytes long, at most ${maxBytes} are read` })
+  if (Buffer.byteLength(text) > maxBytes) {
+    return new BadIncident({ message: `the incident is larger than ${maxBytes} bytes, the most that is read` })
   }
   return Effect.try({
     try: (): unknown => JSON.parse(text),
-    catch: (error) => new BadIncident({ message: `the incident is not JSON: ${(error as Error).message}` })
+    catch: () =>
+      new BadIncident({ message: `the incident is not JSON: ${text === "" ? "it is empty" : excerpt(text)}` })
   }).pipe(
+    Effect.filterOrFail(
+      (json) => typeof json === "object" && json !== null && !Array.isArray(json),
+      (json) => new BadIncident({ message: `the incident must be a JSON object, got ${excerpt(json)}` })
+    ),
     Effect.flatMap((json) =>
       Effect.mapError(decode(json), (error) => {
         const { message, path } = ParseResult.ArrayFormatter.formatErrorSync(error)[0]!
         const field = path.map(String).join(".")
-        const named = field === "" || message.startsWith(field) ? message : `${field} ${lower(message)}`
-        return new BadIncident({ message: named.replace(/\s+/g, " ") })
+        return new BadIncident({
+          message: clip(message.startsWith(field) ? message : `${field} ${lower(message)}`, 200)
+        })
       })
     )
   )
@@ -105,3 +113,8 @@ export const parse = (text: string): Effect.Effect<Incident, BadIncident> => {
 const decode = Schema.decodeUnknown(Incident)
 
 const lower = (text: string) => text.charAt(0).toLowerCase() + text.slice(1)
+
+/** A value of somebody else's on one line, without control characters. */
+const excerpt = (value: unknown): string => clip(JSON.stringify(value), 80)
+
+const clip = (text: string, length: number): string => text.length <= length ? text : `${text.slice(0, length)}...`

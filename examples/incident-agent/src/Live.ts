@@ -5,8 +5,12 @@
  */
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as SqlStore from "@firebreak/sql/SqlStore"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Path from "node:path"
+import { Limits } from "./Agent.js"
 import * as Paging from "./Paging.js"
 import * as SelfHealing from "./SelfHealing.js"
 import * as Spool from "./Spool.js"
@@ -24,7 +28,40 @@ import * as VendorConfig from "./vendors/VendorConfig.js"
 export const layerStore = (dataDir: string) => SqlStore.layerSqlite({ filename: Path.join(dataDir, "agent.db") })
 
 /**
- * The agent's hands and eyes: the vendors at `vendors`, the spool in `dataDir`, and its self-healing.
+ * The agent's limits, as the environment sets them.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLimits: Layer.Layer<never, ConfigError.ConfigError> = Layer.effect(
+  Limits,
+  Effect.gen(function*() {
+    const limits = yield* Limits
+    return {
+      ...limits,
+      verifyFor: yield* Config.withDefault(Config.duration("AGENT_VERIFY_FOR"), limits.verifyFor),
+      retryEvery: yield* Config.withDefault(Config.duration("AGENT_RETRY_EVERY"), limits.retryEvery)
+    }
+  })
+)
+
+/**
+ * The agent's paging and what it stands on: the vendors at `vendors`, the spool in `dataDir`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerPaging = (options: { readonly vendors: string; readonly dataDir: string }) =>
+  Paging.layer(Spool.inDirectory(Path.join(options.dataDir, "spool"))).pipe(
+    Layer.provideMerge(Layer.mergeAll(
+      Layer.unwrapEffect(Effect.map(circuitReset, VendorCall.breakers)),
+      VendorConfig.layer(options.vendors),
+      FetchHttpClient.layer
+    ))
+  )
+
+/**
+ * The agent's hands and eyes: its paging, what restarts pods and clears caches, and its self-healing.
  *
  * @since 0.1.0
  * @category layers
@@ -35,14 +72,15 @@ export const layer = (options: {
   readonly orchestrator: "kubernetes" | "ecs"
 }) =>
   SelfHealing.layer.pipe(
-    Layer.provideMerge(Layer.mergeAll(
-      Paging.layer(Spool.inDirectory(Path.join(options.dataDir, "spool"))),
-      options.orchestrator === "ecs" ? Aws.layerEcs : Kubernetes.layer,
-      Aws.layerElastiCache
-    )),
-    Layer.provideMerge(Layer.mergeAll(
-      VendorCall.layerBreakers,
-      VendorConfig.layer(options.vendors),
-      FetchHttpClient.layer
-    ))
+    Layer.provideMerge(
+      Layer.mergeAll(options.orchestrator === "ecs" ? Aws.layerEcs : Kubernetes.layer, Aws.layerElastiCache)
+    ),
+    Layer.provideMerge(layerPaging(options)),
+    Layer.provideMerge(layerLimits)
   )
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const circuitReset = Config.withDefault(Config.duration("AGENT_CIRCUIT_RESET"), VendorCall.breakerOptions.resetAfter)

@@ -6,6 +6,7 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Events from "@firebreak/core/Events"
 import * as EventSink from "@firebreak/core/EventSink"
+import * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -52,13 +53,24 @@ export const main = (options: Options): void =>
  */
 export const handle = (incident: Incident.Incident) =>
   Effect.gen(function*() {
-    // what an earlier run could not send; what still cannot be sent stays in the spool
-    yield* Effect.flatMap(Paging, (paging) => Effect.ignore(paging.deliver))
-    return yield* HandleIncident.run(incident).pipe(
-      Effect.as(0),
-      Effect.catchTag("Escalated", () => Effect.succeed(3))
-    )
+    // side by side: a PagerDuty that is down must not hold up the incident
+    const [code] = yield* Effect.all([
+      HandleIncident.run(incident).pipe(
+        Effect.as(0),
+        Effect.catchTag("Escalated", () => Effect.succeed(3))
+      ),
+      deliver
+    ], { concurrency: 2 })
+    return code
   })
+
+/**
+ * Sends what an earlier run could not send; what still cannot be sent stays in the spool.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const deliver = Effect.flatMap(Paging, (paging) => Effect.ignore(paging.deliver))
 
 /**
  * Says how an incident ended that has ended before; the exit code it deserved then, or none if it has not ended.
@@ -92,7 +104,13 @@ const program = (options: Options) =>
     const sink = options.json ? EventSink.layerJson : Reporter.layer({ colour: colourful })
     return yield* Effect.gen(function*() {
       const before = yield* recall(incident)
-      if (before !== undefined) return before
+      if (before !== undefined) {
+        // with a sandbox of its own there is nobody to page
+        if (options.vendors !== undefined) {
+          yield* Effect.provide(deliver, Live.layerPaging({ ...options, vendors: options.vendors }))
+        }
+        return before
+      }
       const vendors = options.vendors ?? (yield* SandboxProcess.start(options.dataDir))
       return yield* Effect.provide(handle(incident), Live.layer({ ...options, vendors }))
     }).pipe(
@@ -100,7 +118,11 @@ const program = (options: Options) =>
     )
   }).pipe(
     Effect.scoped,
-    Effect.catchAll((error) => tell(error.message, error._tag === "BadIncident" ? 2 : 1)),
+    Effect.catchAll((error) =>
+      ConfigError.isConfigError(error)
+        ? tell(String(error), 2)
+        : tell(error.message, error._tag === "BadIncident" ? 2 : 1)
+    ),
     Effect.catchAllDefect((defect) => tell(defect instanceof Error ? defect.message : String(defect), 1))
   )
 

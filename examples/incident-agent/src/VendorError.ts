@@ -54,7 +54,17 @@ export class VendorError extends Schema.TaggedError<VendorError>("VendorError")(
  * @since 0.1.0
  * @category predicates
  */
-export const isTransient = (error: VendorError): boolean => error.kind === "throttled" || error.kind === "unavailable"
+export const isTransient = (error: VendorError): boolean =>
+  error.kind === "throttled" || error.kind === "unavailable" || error.kind === "timeout"
+
+/**
+ * Whether another attempt may succeed and this one certainly did nothing: all that may be sent again when a second
+ * effect would be one too many.
+ *
+ * @since 0.1.0
+ * @category predicates
+ */
+export const isPostponed = (error: VendorError): boolean => error.kind === "throttled"
 
 /**
  * Whether the call may have had its effect.

@@ -14,6 +14,9 @@ const usage = `Usage: pnpm start [run] [--incident FILE|-] [--data-dir DIR] [--v
   --orchestrator   what restarts pods (default: kubernetes)
   --json           one event a line, as JSON
 
+Environment: AGENT_VERIFY_FOR, how long a fix may take to show (default: 30 seconds); AGENT_RETRY_EVERY, the wait between
+failed remediations (5 seconds); AGENT_CIRCUIT_RESET, how long a vendor that is down is left alone (30 seconds)
+
 Exit: 0 resolved, 1 failed, 2 bad input, 3 escalated to a human`
 
 const fail = (message: string): never => {
@@ -53,7 +56,7 @@ if (orchestrator !== "kubernetes" && orchestrator !== "ecs") {
   fail(`--orchestrator must be kubernetes or ecs, got "${orchestrator}"`)
 }
 if (values["data-dir"] === "") fail("--data-dir must name a directory")
-if (values.vendors !== undefined && !URL.canParse(values.vendors)) {
+if (values.vendors !== undefined && !(/^https?:/.test(values.vendors) && URL.canParse(values.vendors))) {
   fail(`--vendors must be a URL such as http://127.0.0.1:4010, got "${values.vendors}"`)
 }
 

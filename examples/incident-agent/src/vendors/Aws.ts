@@ -39,7 +39,7 @@ export const layerElastiCache: Layer.Layer<CacheAdmin, never, VendorConfig | Ven
               { abortSignal }
             ))
           const nodes = (found.CacheClusters?.[0]?.CacheNodes ?? []).flatMap(({ CacheNodeId }) => CacheNodeId ?? [])
-          yield* call("rebootCacheCluster", (abortSignal) =>
+          yield* callOnce("rebootCacheCluster", (abortSignal) =>
             client.send(
               new RebootCacheClusterCommand({ CacheClusterId: cluster, CacheNodeIdsToReboot: nodes }),
               { abortSignal }
@@ -92,7 +92,7 @@ export const layerEcs: Layer.Layer<Orchestrator, never, VendorConfig | VendorCal
       restart: ({ service }) =>
         Effect.gen(function*() {
           const { client, UpdateServiceCommand } = yield* sdk
-          const answer = yield* call("updateService", (abortSignal) =>
+          const answer = yield* callOnce("updateService", (abortSignal) =>
             client.send(new UpdateServiceCommand({ cluster, service, forceNewDeployment: true }), { abortSignal }))
           return answer.service?.deployments?.find(({ status }) =>
             status === "PRIMARY"
@@ -149,10 +149,15 @@ const client = <A extends { readonly client: { readonly destroy: () => void } }>
     ))
   })
 
-const protect = VendorCall.make("aws", VendorCall.Aws)
+const through =
+  (protect: ReturnType<typeof VendorCall.make<VendorCall.Aws>>) =>
+  <A>(operation: string, send: (signal: AbortSignal) => Promise<A>) =>
+    Effect.tryPromise({ try: send, catch: (error) => toVendorError(operation, error) }).pipe(protect(operation))
 
-const call = <A>(operation: string, send: (signal: AbortSignal) => Promise<A>) =>
-  Effect.tryPromise({ try: send, catch: (error) => toVendorError(operation, error) }).pipe(protect(operation))
+const call = through(VendorCall.make("aws", VendorCall.Aws))
+
+/** For what has no key and acts each time it arrives. */
+const callOnce = through(VendorCall.make("aws", VendorCall.Aws, "once"))
 
 /** AWS's names for "not now". */
 const throttles = new Set([

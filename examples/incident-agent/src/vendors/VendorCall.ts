@@ -19,7 +19,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
-import { isTransient, retryAfter, VendorError } from "../VendorError.js"
+import { isPostponed, isTransient, retryAfter, VendorError } from "../VendorError.js"
 
 /**
  * One breaker per vendor.
@@ -66,9 +66,9 @@ export type Breakers = Datadog | Prometheus | Loki | PagerDuty | Aws | Kubernete
  * @since 0.1.0
  * @category options
  */
-export const breakerOptions: CircuitBreaker.Options = {
+export const breakerOptions = {
   trip: CircuitBreaker.consecutive(3),
-  resetAfter: "30 seconds",
+  resetAfter: Duration.seconds(30),
   classify: (error) =>
     !(error instanceof VendorError)
       ? "failure"
@@ -77,22 +77,33 @@ export const breakerOptions: CircuitBreaker.Options = {
       : error.kind === "throttled"
       ? "ignore"
       : "failure"
-}
+} satisfies CircuitBreaker.Options
 
 /**
- * All breakers.
+ * All breakers, which stay open for `resetAfter`.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerBreakers: Layer.Layer<Breakers> = Layer.mergeAll(
-  Datadog.layer(breakerOptions),
-  Prometheus.layer(breakerOptions),
-  Loki.layer(breakerOptions),
-  PagerDuty.layer(breakerOptions),
-  Aws.layer(breakerOptions),
-  Kubernetes.layer(breakerOptions)
-)
+export const breakers = (resetAfter: Duration.DurationInput): Layer.Layer<Breakers> => {
+  const options = { ...breakerOptions, resetAfter }
+  return Layer.mergeAll(
+    Datadog.layer(options),
+    Prometheus.layer(options),
+    Loki.layer(options),
+    PagerDuty.layer(options),
+    Aws.layer(options),
+    Kubernetes.layer(options)
+  )
+}
+
+/**
+ * All breakers with the chapter's figures.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerBreakers: Layer.Layer<Breakers> = breakers(breakerOptions.resetAfter)
 
 /**
  * The chapter's figures for retries, and how long one attempt may take.
@@ -108,27 +119,33 @@ export const defaults = {
 } as const
 
 /**
- * Protects the calls of a vendor that are made by its own SDK.
+ * Protects the calls of a vendor that are made by its own SDK. A call that is to be made `once` is sent again only where
+ * the vendor said that nothing was done; what an answer that got lost has done is for its caller to find out.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = <I>(vendor: string, breaker: Context.Tag<I, CircuitBreaker.CircuitBreaker>) => {
-  const policy = Policy.make({
-    retry: {
-      schedule: Backoff.make<VendorError | Policy.AttemptTimeout>({
-        ...backoff,
-        name: vendor,
-        retryAfter: (error) => error._tag === "VendorError" ? retryAfter(error) : Option.none()
-      }),
-      while: isTransient
-    },
-    breaker,
-    attemptTimeout
-  })
-  return (operation: string) =>
+  const policy = (mayRepeat: (error: VendorError) => boolean) =>
+    Policy.make({
+      retry: { schedule: Backoff.make<VendorError>({ ...backoff, name: vendor, retryAfter }), while: mayRepeat },
+      breaker
+    })
+  const policies = {
+    repeatable: policy((error) => isTransient(error) || error.kind === "timeout"),
+    once: policy(({ kind }) => kind === "throttled")
+  }
+  return (operation: string, how: "repeatable" | "once" = "repeatable") =>
   <A, R>(effect: Effect.Effect<A, VendorError, R>): Effect.Effect<A, VendorError, R | I> =>
-    Effect.mapError(policy(effect), (error) => error instanceof VendorError ? error : lost(vendor, operation, error))
+    effect.pipe(
+      // here and not in the policy, which would repeat it always
+      Effect.timeoutFail({
+        duration: attemptTimeout,
+        onTimeout: () => lost(vendor, operation, new Policy.AttemptTimeout({ timeout: Duration.decode(attemptTimeout) }))
+      }),
+      policies[how],
+      Effect.catchTag("CircuitOpen", (error) => lost(vendor, operation, error))
+    )
 }
 
 /**
