@@ -58,18 +58,14 @@ describe("pnpm start", () => {
   })
 
   it("colours a terminal's output, unless NO_COLOR is set", async () => {
-    const onTerminal = async (env: Readonly<Record<string, string>>) => {
-      const command = `node --import tsx examples/incident-agent/src/main.ts --data-dir ${await tempPath("data")}`
-      return execFileSync("script", ["-qec", command, "/dev/null"], {
-        env: { ...process.env, NO_COLOR: "", ...env },
-        encoding: "utf8",
-        stdio: ["ignore", "pipe", "inherit"]
-      })
-    }
-    expect(await onTerminal({})).toContain("\u001b[32m✅ INCIDENT RESOLVED\u001b[0m")
-    const plain = await onTerminal({ NO_COLOR: "1" })
+    const dataDir = await tempPath("data")
+    const command = `node --import tsx examples/incident-agent/src/main.ts --data-dir ${dataDir}`
+    const onTerminal = (env: Readonly<Record<string, string>>) =>
+      execFileSync("script", ["-qec", command, "/dev/null"], { env: { ...process.env, ...env }, encoding: "utf8" })
+    const plain = onTerminal({ NO_COLOR: "1" })
     expect(plain).toContain("✅ INCIDENT RESOLVED")
     expect(plain).not.toContain("\u001b")
+    expect(onTerminal({ NO_COLOR: "" })).toContain("\u001b[32m✅ INC-20240111-001 is already resolved")
   })
 
   it("prints its first line within a second", async () => {
