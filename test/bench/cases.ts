@@ -1,0 +1,19 @@
+/** Every benchmark by name, with its cases. */
+import type { Case } from "./measure.js"
+import * as Breaker from "./policies/breaker.js"
+import * as Memory from "./policies/memory.js"
+import * as Policy from "./policies/policy.js"
+import * as Rejection from "./policies/rejection.js"
+import * as Retry from "./policies/retry.js"
+import * as Timeout from "./policies/timeout.js"
+
+export const benches: Record<string, ReadonlyArray<Case>> = {
+  policies: [
+    ...Policy.cases,
+    ...Breaker.cases,
+    ...Rejection.cases,
+    ...Retry.cases,
+    ...Timeout.cases,
+    ...Memory.cases
+  ]
+}

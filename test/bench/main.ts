@@ -1,0 +1,101 @@
+/**
+ * `pnpm bench [NAME] [--json] [--processes N]`: NAME is a benchmark, a case, or left out for all. The method is in
+ * docs/benchmarks.md.
+ */
+import { build } from "esbuild"
+import { spawn } from "node:child_process"
+import { cpus, loadavg } from "node:os"
+import { fileURLToPath } from "node:url"
+import { parseArgs } from "node:util"
+import { benches } from "./cases.js"
+import type { Case, Samples } from "./measure.js"
+import * as Report from "./report.js"
+
+const usage = `Usage: pnpm bench [NAME] [--json] [--processes N]\n\nNAME is one of:\n${
+  Object.entries(benches).map(([bench, cases]) => `  ${bench}: ${cases.map(({ name }) => name).join(", ")}`).join("\n")
+}\n`
+
+/** The code measured is the code that ships: plain modules, without what a loader adds to each function. */
+const compile = async (): Promise<string> => {
+  const outfile = fileURLToPath(new URL("../node_modules/.cache/bench/child.mjs", import.meta.url))
+  await build({
+    entryPoints: [fileURLToPath(new URL("child.ts", import.meta.url))],
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20",
+    sourcemap: "linked",
+    external: ["effect", "cockatiel", "opossum", "p-retry"],
+    logLevel: "error"
+  })
+  return outfile
+}
+
+const runChild = (script: string, bench: string, name: string): Promise<Samples> =>
+  new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, ["--expose-gc", script, bench, name], {
+      stdio: ["ignore", "pipe", "inherit"]
+    })
+    let output = ""
+    child.stdout.on("data", (chunk) => output += chunk)
+    child.on("error", reject)
+    child.on(
+      "close",
+      (code) =>
+        code === 0 ? resolve(JSON.parse(output)) : reject(new Error(`${bench}/${name} ended with exit code ${code}`))
+    )
+  })
+
+const load = () => loadavg()[0]!.toFixed(2)
+
+const main = async () => {
+  const { positionals, values } = parseArgs({
+    args: process.argv.slice(2).filter((argument) => argument !== "--"),
+    allowPositionals: true,
+    options: {
+      help: { type: "boolean", short: "h" },
+      json: { type: "boolean" },
+      processes: { type: "string", default: "3" }
+    }
+  })
+  if (values.help === true) return void process.stdout.write(usage)
+  const [wanted] = positionals
+  const processes = Number(values.processes)
+  const selected = Object.entries(benches).flatMap(([bench, cases]) =>
+    cases
+      .filter(({ name }) =>
+        wanted === undefined || wanted === bench || wanted === name || wanted === `${bench}/${name}`
+      )
+      .map((found) => [bench, found] as const)
+  )
+  if (selected.length === 0 || positionals.length > 1 || !Number.isSafeInteger(processes) || processes < 1) {
+    process.stderr.write(usage)
+    process.exitCode = 2
+    return
+  }
+  const say = (text: string) => void (values.json === true ? process.stderr : process.stdout).write(`${text}\n`)
+  say(`Node ${process.version}, ${cpus().length} x ${cpus()[0]?.model}; load ${load()} at the start`)
+  const script = await compile()
+  for (const [bench, found] of selected) await runCase(script, bench, found, processes, values.json === true, say)
+  say(`load ${load()} at the end`)
+}
+
+const runCase = async (
+  script: string,
+  bench: string,
+  found: Case,
+  processes: number,
+  json: boolean,
+  say: (text: string) => void
+) => {
+  const seen: Array<Samples> = []
+  for (let i = 0; i < processes; i++) seen.push(await runChild(script, bench, found.name))
+  const lines = Report.lines(bench, found, seen)
+  if (json) return void process.stdout.write(lines.map((line) => `${JSON.stringify(line)}\n`).join(""))
+  say(`\n${bench}/${found.name} (load ${load()})`)
+  say(Report.table(lines))
+  for (const [name, guarantees] of Object.entries(seen[0]!.guarantees)) say(`  ${name}: ${guarantees}`)
+}
+
+await main()
