@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { readdirSync, readFileSync } from "node:fs"
+import { demos } from "../src/demos.js"
 
 const root = new URL("../../../", import.meta.url)
 const read = (path: string) => readFileSync(new URL(path, root), "utf8")
@@ -14,8 +15,8 @@ const usagesIn = (file: string) =>
 
 const snippetsIn = (page: string) => Array.from(read(page).matchAll(/^```ts\n([^]*?)\n```$/gm), ([, code]) => code!)
 
-const demos = filesIn("examples/patterns/src", ".ts").flatMap(usagesIn)
-const others = filesIn("test/docs", ".ts").flatMap(usagesIn)
+const inDemos = filesIn("examples/patterns/src", ".ts").flatMap(usagesIn)
+const inDocs = filesIn("test/docs", ".ts").flatMap(usagesIn)
 
 const pages = [
   "README.md",
@@ -28,12 +29,20 @@ describe("the code of a page is that of an example", () => {
     it(page, () => {
       const snippets = snippetsIn(page)
       expect(snippets.length).toBeGreaterThan(0)
-      for (const snippet of snippets) expect([...demos, ...others]).toContain(snippet)
+      for (const snippet of snippets) expect([...inDemos, ...inDocs]).toContain(snippet)
     })
   }
 })
 
 it("what is in test/docs is shown on a page", () => {
   const shown = pages.flatMap(snippetsIn)
-  for (const usage of others) expect(shown).toContain(usage)
+  for (const usage of inDocs) expect(shown).toContain(usage)
+})
+
+it("the demos that pages name exist, and the README names all", () => {
+  const names = Object.keys(demos)
+  const named = pages.flatMap((page) => Array.from(read(page).matchAll(/pnpm example ([\w-]+)/g), ([, name]) => name!))
+  expect(named.length).toBeGreaterThan(0)
+  for (const name of named) expect(names).toContain(name)
+  for (const name of names) expect(read("README.md")).toContain(`\`${name}\``)
 })
