@@ -23,7 +23,7 @@ export const logs = (service: string) =>
     call(
       "queryRange",
       Effect.gen(function*() {
-        const now = yield* Clock.currentTimeMillis
+        const now = Math.floor(yield* Clock.currentTimeMillis)
         const config = yield* VendorConfig
         return HttpClientRequest.get(`${config.url("loki")}/loki/api/v1/query_range`).pipe(
           HttpClientRequest.setUrlParams({

@@ -119,31 +119,34 @@ export const defaults = {
 } as const
 
 /**
- * Protects the calls of a vendor that are made by its own SDK. A call that is to be made `once` is sent again only where
- * the vendor said that nothing was done; what an answer that got lost has done is for its caller to find out.
+ * Protects the calls of a vendor that are made by its own SDK. What is to be sent `once` is sent again only where the
+ * vendor said that nothing was done: what an answer that got lost has done is for the caller to find out.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = <I>(vendor: string, breaker: Context.Tag<I, CircuitBreaker.CircuitBreaker>) => {
-  const policy = (mayRepeat: (error: VendorError) => boolean) =>
-    Policy.make({
-      retry: { schedule: Backoff.make<VendorError>({ ...backoff, name: vendor, retryAfter }), while: mayRepeat },
-      breaker
-    })
-  const policies = {
-    repeatable: policy((error) => isTransient(error) || error.kind === "timeout"),
-    once: policy(({ kind }) => kind === "throttled")
-  }
-  return (operation: string, how: "repeatable" | "once" = "repeatable") =>
+export const make = <I>(
+  vendor: string,
+  breaker: Context.Tag<I, CircuitBreaker.CircuitBreaker>,
+  sent: "repeatedly" | "once" = "repeatedly"
+) => {
+  const policy = Policy.make({
+    retry: {
+      schedule: Backoff.make<VendorError>({ ...backoff, name: vendor, retryAfter }),
+      while: sent === "once" ? isPostponed : isTransient
+    },
+    breaker
+  })
+  return (operation: string) =>
   <A, R>(effect: Effect.Effect<A, VendorError, R>): Effect.Effect<A, VendorError, R | I> =>
     effect.pipe(
       // here and not in the policy, which would repeat it always
       Effect.timeoutFail({
         duration: attemptTimeout,
-        onTimeout: () => lost(vendor, operation, new Policy.AttemptTimeout({ timeout: Duration.decode(attemptTimeout) }))
+        onTimeout: () =>
+          lost(vendor, operation, new Policy.AttemptTimeout({ timeout: Duration.decode(attemptTimeout) }))
       }),
-      policies[how],
+      policy,
       Effect.catchTag("CircuitOpen", (error) => lost(vendor, operation, error))
     )
 }
