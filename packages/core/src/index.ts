@@ -182,6 +182,16 @@ export * as Restartable from "./Restartable.js"
 /**
  * @since 0.1.0
  */
+export * as RetryAllowance from "./RetryAllowance.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as RetryBudget from "./RetryBudget.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as StoreError from "./StoreError.js"
 
 /**
