@@ -149,6 +149,7 @@ const loud: ReadonlySet<Events.Event["_tag"]> = new Set([
   "CircuitOpened",
   "RetryScheduled",
   "BulkheadRejected",
+  "RateLimitReached",
   "CallShed",
   "RetryBudgetExhausted",
   "ActionInDoubt",
