@@ -19,6 +19,7 @@ import * as ScheduleInterval from "effect/ScheduleInterval"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import * as BackoffCurve from "./BackoffCurve.js"
 import * as Events from "./Events.js"
+import { type Plan, PlanId } from "./internal/backoffPlan.js"
 import { errorText } from "./internal/errorText.js"
 import * as Check from "./internal/options.js"
 
@@ -116,26 +117,42 @@ export const make = <E = unknown, R = never>(options: Options<E, R> = {}): Sched
     ? Infinity
     : Check.millis("Backoff", "maxTotalDelay", options.maxTotalDelay)
   const { onRetry, retryAfter } = options
-
-  return Schedule.makeWithState<BackoffCurve.State, E, Retry, R>(BackoffCurve.start(curve), (now, error, state) => {
-    if (state.retries >= maxRetries) return Effect.succeed([state, describe(state, 0), ScheduleDecision.done])
-    return Effect.flatMap(Random.next, (u) => {
+  const plan: Plan<E, R> = {
+    start: BackoffCurve.start(curve),
+    draws: curve.jitter !== "none" && curve.base > 0,
+    next: (state, error, u) => {
+      if (state.retries >= maxRetries) return undefined
       const [delay, next] = BackoffCurve.delayAfter(curve, state, u, floorOf(retryAfter?.(error), curve.cap))
-      const retry = describe(next, delay)
-      if (next.waited > budget) return Effect.succeed([state, retry, ScheduleDecision.done])
-      const step = [next, retry, continueAfter(now, delay)] as const
-      const told = Events.publish({
+      return next.waited > budget ? undefined : [delay, next]
+    },
+    told: (delay, state, error) => {
+      const event = {
         _tag: "RetryScheduled",
         name,
-        retry: next.retries,
+        retry: state.retries,
         delayMillis: delay,
         error: errorText(error)
-      })
+      } as const
       return onRetry === undefined
-        ? Effect.as(told, step)
-        : Effect.as(Effect.zipRight(told, onRetry({ ...retry, error })), step)
-    })
-  })
+        ? Events.publish(event)
+        : Effect.zipRight(Events.publish(event), onRetry({ ...describe(state, delay), error }))
+    },
+    hooked: onRetry !== undefined
+  }
+  const schedule = Schedule.makeWithState<BackoffCurve.State, E, Retry, R>(
+    plan.start,
+    (now, error, state) =>
+      Effect.flatMap(plan.draws ? Random.next : zero, (u) => {
+        const step = plan.next(state, error, u)
+        if (step === undefined) return Effect.succeed([state, describe(state, 0), ScheduleDecision.done] as const)
+        const [delay, next] = step
+        return Effect.as(
+          plan.told(delay, next, error),
+          [next, describe(next, delay), continueAfter(now, delay)] as const
+        )
+      })
+  )
+  return Object.assign(schedule, { [PlanId]: plan })
 }
 
 /**
@@ -297,6 +314,8 @@ const describe = (state: BackoffCurve.State, delay: number): Retry => ({
   delay: Duration.millis(delay),
   totalDelay: Duration.millis(state.waited)
 })
+
+const zero = Effect.succeed(0)
 
 const continueAfter = (now: number, delay: number) => ScheduleDecision.continueWith(ScheduleInterval.after(now + delay))
 

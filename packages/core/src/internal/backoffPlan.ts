@@ -1,0 +1,23 @@
+/**
+ * What a Backoff schedule is made of, kept on it so that `Policy` can step it without a Schedule driver.
+ */
+import type * as Effect from "effect/Effect"
+import type { State } from "../BackoffCurve.js"
+
+export interface Plan<in E, out R> {
+  readonly start: State
+  /** Whether `next` needs a uniform draw; otherwise any number will do. */
+  readonly draws: boolean
+  /** The delay before the next retry in milliseconds, and the state after it; undefined when there is none. */
+  readonly next: (state: State, error: E, u: number) => readonly [delay: number, next: State] | undefined
+  /** Publishes the retry, and runs the user's hook. */
+  readonly told: (delay: number, state: State, error: E) => Effect.Effect<unknown, never, R>
+  /** Whether the user has given a hook. */
+  readonly hooked: boolean
+}
+
+export const PlanId: unique symbol = Symbol.for("@firebreak/core/Backoff/Plan")
+
+/** The plan of a schedule that `Backoff.make` has made; of any other, and of a transformed one, there is none. */
+export const planOf = (schedule: object): Plan<any, any> | undefined =>
+  (schedule as { readonly [PlanId]?: Plan<any, any> })[PlanId]

@@ -1,0 +1,253 @@
+/**
+ * One call behind a policy: all its protections in one step, without a fiber, a Ref or a Schedule driver on the way.
+ *
+ * A call begins without a mask and takes one only when something is held that must come back from an interruption: a
+ * bulkhead's slot, a half-open probe, a timer. Once masked it stays so to its end, and only the effect itself and the
+ * waits between attempts are interruptible.
+ */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import type { State } from "../BackoffCurve.js"
+import * as Rejection from "../Rejection.js"
+import * as RetryBudget from "../RetryBudget.js"
+import type { Plan } from "./backoffPlan.js"
+import * as Stage from "./stage.js"
+import { Timer } from "./timer.js"
+
+/** A policy's options, compiled. */
+export interface Compiled {
+  readonly retry: {
+    readonly schedule: Schedule.Schedule<any, any, any>
+    readonly plan: Plan<any, any> | undefined
+    readonly isRetryable: (error: any) => boolean
+  } | undefined
+  readonly timeout: {
+    readonly millis: number
+    /** Whether a timer of this fiber may be used; otherwise `Effect.timeout`. */
+    readonly byTimer: (fiber: Stage.Running) => boolean
+    readonly error: () => unknown
+  } | undefined
+}
+
+/** What stands around one call: the parts of the policy as they are in its context. */
+export interface Parts {
+  /** Held through all attempts. */
+  readonly outer: Stage.Stage | undefined
+  /** Asked before each attempt, in this order. */
+  readonly inner: ReadonlyArray<Stage.Stage>
+  readonly budget: RetryBudget.RetryBudget | undefined
+}
+
+export class Call {
+  private masked = false
+  private restore: Stage.Restore = same
+  private outerTicket: unknown = undefined
+  private readonly tickets: Array<unknown> = []
+  private timer: Timer | undefined
+  /** The last error of the call itself. */
+  private last: { readonly error: unknown } | undefined
+  /** What the retry under way has cost. */
+  private paid: RetryBudget.Kind | undefined
+  private state: State | undefined
+  private driver: Schedule.ScheduleDriver<any, any, any> | undefined
+
+  constructor(
+    private readonly policy: Compiled,
+    private readonly parts: Parts,
+    private readonly effect: Effect.Effect<any, any, any>,
+    private readonly fiber: Stage.Running
+  ) {}
+
+  start(): Effect.Effect<any, any, any> {
+    this.parts.budget?.unsafeCalled(this.fiber)
+    const { outer } = this.parts
+    if (outer === undefined) return this.attempt()
+    return Effect.uninterruptibleMask((restore) => {
+      this.masked = true
+      this.restore = restore
+      const entered = outer.enter(this.fiber, restore)
+      if (entered instanceof Stage.Refused) return Exit.fail(entered.error)
+      if (entered instanceof Stage.Waiting) {
+        return Effect.flatMap(entered.ticket, (ticket) => {
+          this.outerTicket = ticket
+          return this.attempt()
+        })
+      }
+      this.outerTicket = entered
+      return this.attempt()
+    })
+  }
+
+  private attempt(): Effect.Effect<any, any, any> {
+    if (!this.masked && this.mustHold()) {
+      return Effect.uninterruptibleMask((restore) => {
+        this.masked = true
+        this.restore = restore
+        return this.enter(0)
+      })
+    }
+    return this.enter(0)
+  }
+
+  private mustHold(): boolean {
+    if (this.policy.timeout !== undefined) return true
+    for (const stage of this.parts.inner) {
+      if (stage.holds) return true
+    }
+    return false
+  }
+
+  /** Asks the stages from the i-th on, then runs the effect. */
+  private enter(i: number): Effect.Effect<any, any, any> {
+    const { inner } = this.parts
+    for (; i < inner.length; i++) {
+      const entered = inner[i]!.enter(this.fiber, this.restore)
+      if (entered instanceof Stage.Refused) return this.refused(i, Cause.fail(entered.error))
+      if (entered instanceof Stage.Waiting) {
+        const at = i
+        return Effect.matchCauseEffect(entered.ticket, {
+          onSuccess: (ticket) => {
+            this.tickets[at] = ticket
+            return this.enter(at + 1)
+          },
+          onFailure: (cause) => this.refused(at, cause)
+        })
+      }
+      this.tickets[i] = entered
+    }
+    return Effect.matchCauseEffect(this.restore(this.timed()), this)
+  }
+
+  private timed(): Effect.Effect<any, any, any> {
+    const { timeout } = this.policy
+    if (timeout === undefined) return this.effect
+    if (!timeout.byTimer(this.fiber)) {
+      return Effect.timeoutFail(this.effect, { duration: Duration.millis(timeout.millis), onTimeout: timeout.error })
+    }
+    this.timer = new Timer(this.fiber, timeout.millis)
+    return this.effect
+  }
+
+  /** The i-th stage did not let the attempt pass: those before it are told that it was not started. */
+  private refused(i: number, cause: Cause.Cause<any>): Effect.Effect<any, any, any> {
+    this.leave(i, cause)
+    if (this.paid !== undefined) this.parts.budget?.unsafeRefund(this.paid, this.fiber)
+    return this.settle(cause)
+  }
+
+  private leave(count: number, cause: Cause.Cause<unknown> | undefined): void {
+    for (let i = count - 1; i >= 0; i--) this.parts.inner[i]!.leave(this.tickets[i], cause, this.fiber)
+  }
+
+  readonly onSuccess = (value: unknown): Effect.Effect<any, any, any> => {
+    if (this.timer !== undefined && this.isTimeUp()) return this.onFailure(Cause.fail(this.policy.timeout!.error()))
+    this.leave(this.parts.inner.length, undefined)
+    this.parts.budget?.unsafeSucceeded(this.paid, this.fiber)
+    return this.end(Exit.succeed(value))
+  }
+
+  readonly onFailure = (original: Cause.Cause<any>): Effect.Effect<any, any, any> => {
+    const cause = this.timer !== undefined && this.isTimeUp() ? Cause.fail(this.policy.timeout!.error()) : original
+    this.leave(this.parts.inner.length, cause)
+    return this.settle(cause)
+  }
+
+  private isTimeUp(): boolean {
+    const isUp = this.timer!.settle()
+    this.timer = undefined
+    return isUp
+  }
+
+  /** Retries, or ends with what the attempt has ended with. */
+  private settle(cause: Cause.Cause<any>): Effect.Effect<any, any, any> {
+    const failure = cause._tag === "Fail" ? cause.error : onlyFailure(cause)
+    if (failure === none) return this.end(Exit.failCause(cause))
+    // rejected on a retry: what the dependency itself said last is worth more
+    if (Rejection.isRejection(failure)) {
+      return this.end(this.last === undefined ? Exit.failCause(cause) : Exit.fail(this.last.error))
+    }
+    const { retry } = this.policy
+    if (retry === undefined || !retry.isRetryable(failure)) return this.end(Exit.failCause(cause))
+    this.last = { error: failure }
+    const { plan } = retry
+    if (plan === undefined) return this.drive(failure)
+    return plan.draws ? Effect.flatMap(Random.next, (u) => this.step(plan, failure, u)) : this.step(plan, failure, 0)
+  }
+
+  private pay(error: unknown): boolean {
+    const { budget } = this.parts
+    if (budget === undefined) return true
+    if (RetryBudget.unsafeIsRetrying(this.fiber, budget.name)) return false
+    const kind = RetryBudget.kindOf(error)
+    if (!budget.unsafeTryRetry(kind, this.fiber)) return false
+    this.paid = kind
+    return true
+  }
+
+  /** One retry by a plan of Backoff's. */
+  private step(plan: Plan<any, any>, error: unknown, u: number): Effect.Effect<any, any, any> {
+    const step = plan.next(this.state ?? plan.start, error, u)
+    if (step === undefined || !this.pay(error)) return this.end(Exit.fail(error))
+    const [delay, state] = step
+    this.state = state
+    const told = plan.told(delay, state, error)
+    if (delay === 0) {
+      return plan.hooked
+        ? Effect.zipRight(told, this.again())
+        : Effect.flatMap(told, () => this.attempt())
+    }
+    return this.wait(Effect.zipRight(told, Effect.sleep(Duration.millis(delay))))
+  }
+
+  /** One retry by any other schedule. */
+  private drive(error: unknown): Effect.Effect<any, any, any> {
+    if (this.driver === undefined) {
+      return Effect.flatMap(Schedule.driver(this.policy.retry!.schedule), (driver) => {
+        this.driver = driver
+        return this.drive(error)
+      })
+    }
+    if (!this.pay(error)) return this.end(Exit.fail(error))
+    return this.wait(Effect.mapError(this.driver.next(error), () => error))
+  }
+
+  private again(): Effect.Effect<any, any, any> {
+    return Effect.suspend(() => this.attempt())
+  }
+
+  private wait(pause: Effect.Effect<unknown, any, any>): Effect.Effect<any, any, any> {
+    return Effect.matchCauseEffect(
+      this.paid === undefined ? this.restore(pause) : Effect.onError(this.restore(pause), () => this.refund),
+      {
+        onSuccess: () => this.attempt(),
+        onFailure: (cause) => this.end(Exit.failCause(cause))
+      }
+    )
+  }
+
+  private get refund(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      if (this.paid !== undefined) this.parts.budget?.unsafeRefund(this.paid, this.fiber)
+    })
+  }
+
+  private end(exit: Exit.Exit<any, any>): Exit.Exit<any, any> {
+    this.parts.outer?.leave(this.outerTicket, exit._tag === "Success" ? undefined : exit.cause, this.fiber)
+    return exit
+  }
+}
+
+const same: Stage.Restore = (effect) => effect
+
+const none = Symbol("none")
+
+/** The typed failure of a cause that holds neither a defect nor an interruption beside it. */
+const onlyFailure = (cause: Cause.Cause<unknown>): unknown => {
+  if (Cause.isInterrupted(cause) || Option.isSome(Cause.dieOption(cause))) return none
+  return Option.getOrElse(Cause.failureOption(cause), () => none)
+}
