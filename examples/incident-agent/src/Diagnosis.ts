@@ -123,12 +123,13 @@ export const diagnose = (signals: {
  */
 export const findOnset = (series: ReadonlyArray<Series>): number | null => {
   const times = [...new Set(series.flatMap(({ points }) => points.map(([at]) => at)))].toSorted((a, b) => a - b)
+  const explained = series.map(({ points }) => explainedBy(points))
   let best = { at: 0, explained: 0, strongest: 0 }
   // what came before must be enough to know what is normal
   for (const at of times.slice(Math.ceil(times.length / 5))) {
-    const shares = series.map(({ points }) => explainedBy(points, at))
-    const explained = shares.reduce((sum, share) => sum + share, 0)
-    if (explained > best.explained) best = { at, explained, strongest: Math.max(...shares) }
+    const shares = explained.map((by) => by(at))
+    const sum = shares.reduce((sum, share) => sum + share, 0)
+    if (sum > best.explained) best = { at, explained: sum, strongest: Math.max(...shares) }
   }
   return best.strongest >= defaults.minExplained ? best.at : null
 }
@@ -148,18 +149,29 @@ const direction: Readonly<Record<Metric, 1 | -1>> = {
   dbConnectionErrors: 1
 }
 
-/** The share of a series' deviation from its median that goes away when it is split at `at`, 0 to 1. */
-const explainedBy = (points: Series["points"], at: number): number => {
-  const before = points.filter(([time]) => time < at).map(([, value]) => value)
-  const after = points.filter(([time]) => time >= at).map(([, value]) => value)
-  if (before.length < 4 || after.length < 2) return 0
-  const whole = deviation([...before, ...after])
-  return whole === 0 ? 0 : 1 - (deviation(before) + deviation(after)) / whole
+/** The share of a series' deviation from its median that goes away when it is split at a time, 0 to 1. */
+const explainedBy = (points: Series["points"]): (at: number) => number => {
+  const values = points.map(([, value]) => value)
+  const before = deviations(values)
+  const after = deviations(values.toReversed())
+  const whole = before[values.length]!
+  return (at) => {
+    const split = points.findIndex(([time]) => time >= at)
+    const rest = values.length - split
+    return split < 4 || rest < 2 || whole === 0 ? 0 : 1 - (before[split]! + after[rest]!) / whole
+  }
 }
 
-const deviation = (values: ReadonlyArray<number>): number => {
-  const middle = median(values)
-  return values.reduce((sum, value) => sum + Math.abs(value - middle), 0)
+/** How far the first 0, 1, 2, ... values lie from their median in sum. */
+const deviations = (values: ReadonlyArray<number>): ReadonlyArray<number> => {
+  const sorted: Array<number> = []
+  const grown = values.map((value) => {
+    const place = sorted.findIndex((other) => other > value)
+    sorted.splice(place === -1 ? sorted.length : place, 0, value)
+    const middle = quantileOf(sorted, 0.5)
+    return sorted.reduce((sum, value) => sum + Math.abs(value - middle), 0)
+  })
+  return [0, ...grown]
 }
 
 const symptomOf = ({ metric, points }: Series, onset: number): ReadonlyArray<Symptom> => {
@@ -178,8 +190,9 @@ const scaleOf = (values: ReadonlyArray<number>, middle: number): number =>
 
 const median = (values: ReadonlyArray<number>): number => quantile(values, 0.5)
 
-const quantile = (values: ReadonlyArray<number>, q: number): number => {
-  const sorted = values.toSorted((a, b) => a - b)
+const quantile = (values: ReadonlyArray<number>, q: number): number => quantileOf(values.toSorted((a, b) => a - b), q)
+
+const quantileOf = (sorted: ReadonlyArray<number>, q: number): number => {
   const at = (sorted.length - 1) * q
   const low = sorted[Math.floor(at)]!
   return low + (sorted[Math.ceil(at)]! - low) * (at - Math.floor(at))
