@@ -29,9 +29,9 @@ export const openings = Events.stream.pipe(
 // #region usage
 declare module "@firebreak/core/Events" {
   interface Catalog {
-    PageSpooled: { readonly name: string; readonly reason: string }
+    CacheWarmed: { readonly name: string; readonly entries: number }
   }
 }
 
-export const spooled = Events.publish({ _tag: "PageSpooled", name: "paging", reason: "PagerDuty is down" })
+export const warmed = Events.publish({ _tag: "CacheWarmed", name: "sessions", entries: 1_024 })
 // #endregion
