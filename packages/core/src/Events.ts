@@ -56,6 +56,15 @@ export interface Catalog {
   // RetryBudget
   RetryBudgetExhausted: { readonly budget: string }
 
+  // Throttle
+  ThrottlingStarted: { readonly throttle: string; readonly probability: number }
+
+  // Hedge
+  HedgeBudgetExhausted: { readonly hedge: string }
+
+  // Chaos
+  ChaosInjected: { readonly target: string; readonly kind: "fault" | "latency" | "outcome" | "hang" }
+
   // Idempotency
   ActionStarted: { readonly operation: string; readonly key: string }
   ActionCompleted: { readonly operation: string; readonly key: string; readonly outcome: "success" | "failure" }

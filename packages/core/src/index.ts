@@ -197,4 +197,9 @@ export * as StoreError from "./StoreError.js"
 /**
  * @since 0.1.0
  */
+export * as Throttle from "./Throttle.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as TripStrategy from "./TripStrategy.js"
