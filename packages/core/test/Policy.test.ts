@@ -85,8 +85,22 @@ describe("Policy", () => {
   it.effect("gives up at once when the circuit opens, with the last error of the call itself", () =>
     Effect.gen(function*() {
       const { attempts, call } = script(500, 501, 502)
-      expect(yield* settle(policy(call))).toMatchObject({ left: { status: 502 } })
+      const fiber = yield* Effect.fork(Effect.either(policy(call)))
+      yield* TestClock.adjust("3 seconds")
+      expect(yield* Fiber.join(fiber)).toMatchObject({ left: { status: 502 } })
       expect(attempts).toEqual([0, 1_000, 3_000])
+      expect(yield* (yield* Vendor).stats).toMatchObject({ rejected: 0 })
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("a circuit that others opened meanwhile ends the retries, with the last error of the call itself", () =>
+    Effect.gen(function*() {
+      const { attempts, call } = script(500)
+      const fiber = yield* Effect.fork(Effect.either(policy(call)))
+      yield* TestClock.adjust("500 millis")
+      yield* (yield* Vendor).forceOpen
+      yield* TestClock.adjust("500 millis")
+      expect(yield* Fiber.join(fiber)).toMatchObject({ left: { status: 500 } })
+      expect(attempts).toEqual([0])
       expect(yield* (yield* Vendor).stats).toMatchObject({ rejected: 1 })
     }).pipe(Effect.provide(VendorLive)))
 

@@ -74,6 +74,14 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
     return this.state._tag !== "Closed"
   }
 
+  isShut(fiber: Stage.Running): boolean {
+    const { state } = this
+    if (this.settings.observeOnly) return false
+    return state._tag === "Open"
+      ? Time.monotonicMillis(fiber) < state.retryAt
+      : state._tag === "Forced" && state.as === "open"
+  }
+
   enter(fiber: Stage.Running): unknown {
     this.calls++
     if (this.plain) return this.permit

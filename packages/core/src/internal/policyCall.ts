@@ -174,6 +174,8 @@ export class Call {
     const { retry } = this.policy
     if (retry === undefined || !retry.isRetryable(failure)) return this.end(Exit.failCause(cause))
     this.last = { error: failure }
+    // a retry that would be turned away is not waited for
+    if (this.parts.inner.some((stage) => stage.isShut?.(this.fiber) === true)) return this.end(Exit.failCause(cause))
     const { plan } = retry
     if (plan === undefined) return this.drive(failure)
     return plan.draws ? Effect.flatMap(Random.next, (u) => this.step(plan, failure, u)) : this.step(plan, failure, 0)

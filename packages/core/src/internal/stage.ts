@@ -35,6 +35,8 @@ export interface Stage {
    * never heard of again.
    */
   readonly holds: boolean
+  /** Whether it would turn the next call away, as far as it can tell without being asked. Default: it cannot tell. */
+  readonly isShut?: (fiber: Running) => boolean
   /** Asks to start: a ticket (any value that is neither of the two classes above), or `Refused`, or `Waiting`. */
   readonly enter: (fiber: Running, restore: Restore) => unknown
   /** Told once how the call of this ticket ended: `undefined` is success. */

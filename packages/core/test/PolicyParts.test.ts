@@ -1,0 +1,225 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as Backoff from "@firebreak/core/Backoff"
+import * as Bulkhead from "@firebreak/core/Bulkhead"
+import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as Policy from "@firebreak/core/Policy"
+import * as RetryBudget from "@firebreak/core/RetryBudget"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as fc from "effect/FastCheck"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import * as TestClock from "effect/TestClock"
+
+/** How one call of a script goes: how long it waits for its turn, how long it takes, and how it ends. */
+const call = fc.record({
+  after: fc.integer({ min: 0, max: 8_000 }),
+  takes: fc.constantFrom(0, 0, 1, 500, 20_000),
+  ends: fc.constantFrom(
+    "ok" as const,
+    "ok" as const,
+    "fail" as const,
+    "fail" as const,
+    "die" as const,
+    "interrupt" as const
+  )
+})
+
+type Script = ReadonlyArray<typeof call extends fc.Arbitrary<infer A> ? A : never>
+
+const ending = (exit: Exit.Exit<unknown, unknown>): string =>
+  Exit.match(exit, {
+    onSuccess: String,
+    onFailure: (cause) =>
+      Option.match(Cause.failureOption(cause), {
+        onSome: (error) => JSON.stringify(error),
+        onNone: () => Cause.isInterruptedOnly(cause) ? "interrupted" : "died"
+      })
+  })
+
+/** Runs the script, each call on a fiber of its own, and tells how every call ended and when. */
+const play = <E>(
+  script: Script,
+  protect: (effect: Effect.Effect<string, "down">) => Effect.Effect<string, E>
+) =>
+  Effect.gen(function*() {
+    const fibers: Array<Fiber.RuntimeFiber<readonly [string, number]>> = []
+    for (const { after, ends, takes } of script) {
+      yield* TestClock.adjust(after)
+      const work = Effect.zipRight(
+        takes === 0 ? Effect.void : Effect.sleep(takes),
+        ends === "ok"
+          ? Effect.succeed("ok")
+          : ends === "fail"
+          ? Effect.fail("down" as const)
+          : ends === "die"
+          ? Effect.die("bug")
+          : Effect.interrupt
+      )
+      fibers.push(
+        yield* Effect.fork(
+          Effect.flatMap(Effect.exit(protect(work)), (exit) =>
+            Effect.map(Clock.currentTimeMillis, (at) => [ending(exit), at] as const))
+        )
+      )
+      yield* Effect.yieldNow()
+    }
+    yield* TestClock.adjust("1 hour")
+    return yield* Effect.forEach(fibers, Fiber.join)
+  })
+
+describe("a part alone and the same part in a Policy", () => {
+  it.effect.prop("circuit breaker: same answers at the same times, same stats", [
+    fc.array(call, { maxLength: 25 }),
+    fc.integer({ min: 1, max: 3 })
+  ], ([script, halfOpenPermits]) =>
+    Effect.gen(function*() {
+      const options = {
+        name: "b",
+        trip: CircuitBreaker.consecutive(2),
+        resetAfter: "5 seconds",
+        halfOpenPermits,
+        halfOpenTimeout: "10 seconds"
+      } as const
+      const [alone, inPolicy] = [yield* CircuitBreaker.make(options), yield* CircuitBreaker.make(options)]
+      const first = yield* play(script, alone.protect)
+      yield* TestClock.setTime(0)
+      const second = yield* play(script, Policy.make({ breaker: inPolicy }))
+      expect(second).toEqual(first)
+      expect(yield* inPolicy.stats).toEqual(yield* alone.stats)
+    }), { fastCheck: { numRuns: 40 }, timeout: 30_000 })
+
+  it.effect.prop("bulkhead: same answers at the same times, nothing held at the end", [
+    fc.array(call, { maxLength: 25 })
+  ], ([script]) =>
+    Effect.gen(function*() {
+      const options = { name: "b", maxConcurrent: 2, maxQueued: 3, maxWait: "5 seconds" } as const
+      const [alone, inPolicy] = [yield* Bulkhead.make(options), yield* Bulkhead.make(options)]
+      const first = yield* play(script, alone.protect)
+      yield* TestClock.setTime(0)
+      const second = yield* play(script, Policy.make({ bulkhead: inPolicy }))
+      expect(second).toEqual(first)
+      expect(yield* inPolicy.stats).toEqual(yield* alone.stats)
+      expect(yield* inPolicy.stats).toMatchObject({ running: 0, waiting: 0 })
+    }), { fastCheck: { numRuns: 40 }, timeout: 30_000 })
+
+  it.effect.prop("backoff: the same attempts at the same times as with Effect.retry", [
+    fc.integer({ min: 0, max: 7 }),
+    fc.constantFrom("none" as const, "full" as const, "decorrelated" as const),
+    fc.integer()
+  ], ([failures, jitter, seed]) =>
+    Effect.gen(function*() {
+      const schedule = Backoff.make({ base: 100, jitter, maxRetries: 5, maxTotalDelay: "2 seconds" })
+      const attempts = (retry: <A>(effect: Effect.Effect<A, "down">) => Effect.Effect<A, "down">) =>
+        Effect.gen(function*() {
+          yield* TestClock.setTime(0)
+          const times: Array<number> = []
+          const work = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            times.push(Math.round(now))
+            return times.length > failures ? Effect.succeed("ok") : Effect.fail("down" as const)
+          })
+          const fiber = yield* Effect.fork(Effect.exit(retry(work)))
+          yield* TestClock.adjust("1 hour")
+          return [times, ending(yield* Fiber.join(fiber))]
+        }).pipe(Effect.withRandom(Random.make(seed)))
+      const plain = yield* attempts(Effect.retry(schedule))
+      expect(yield* attempts(Policy.make({ retry: { schedule, while: () => true } }))).toEqual(plain)
+      // and behind a schedule that only looks like another one, so that Policy drives it
+      const driven = Schedule.map(schedule, (retry) => retry)
+      expect(yield* attempts(Policy.make({ retry: { schedule: driven, while: () => true } }))).toEqual(plain)
+    }), { fastCheck: { numRuns: 15 }, timeout: 30_000 })
+})
+
+describe("Policy", () => {
+  it.effect("holds the bulkhead's slot through the waits between attempts", () =>
+    Effect.gen(function*() {
+      const bulkhead = yield* Bulkhead.make({ name: "b", maxConcurrent: 1, maxQueued: 0 })
+      const policy = Policy.make({
+        bulkhead,
+        retry: { schedule: Backoff.make({ jitter: "none", maxRetries: 1 }), while: (_: "down") => true }
+      })
+      const fiber = yield* Effect.fork(Effect.exit(policy(Effect.fail("down" as const))))
+      yield* TestClock.adjust("500 millis")
+      expect(yield* Effect.flip(policy(Effect.void))).toMatchObject({ _tag: "BulkheadFull" })
+      yield* TestClock.adjust("500 millis")
+      yield* Fiber.join(fiber)
+      yield* policy(Effect.void)
+    }))
+
+  it.effect("counts attempts, not calls, against the breaker", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({ name: "b", trip: CircuitBreaker.consecutive(100) })
+      const policy = Policy.make({
+        breaker,
+        retry: { schedule: Schedule.recurs(3), while: (_: "down") => true }
+      })
+      yield* Effect.ignore(policy(Effect.fail("down" as const)))
+      expect(yield* breaker.stats).toMatchObject({ calls: 4, failures: 4 })
+    }))
+
+  it.effect("stops retrying when the budget is spent, with the call's own error, and nested retries do not multiply", () =>
+    Effect.gen(function*() {
+      const budget = yield* RetryBudget.make({
+        name: "vendor",
+        allowance: RetryBudget.tokens({ capacity: 10, cost: 5, timeoutCost: 10 })
+      })
+      let attempts = 0
+      const down = Effect.suspend(() => {
+        attempts++
+        return Effect.fail("down" as const)
+      })
+      const policy = Policy.make({
+        retry: { schedule: Schedule.recurs(3), while: (_: "down") => true, budget }
+      })
+      expect(yield* Effect.flip(policy(down))).toBe("down")
+      expect(attempts).toBe(3)
+      attempts = 0
+      const fresh = yield* RetryBudget.make({ name: "vendor" })
+      const retry = { schedule: Schedule.recurs(2), while: (_: "down") => true, budget: fresh }
+      yield* Effect.flip(down.pipe(Policy.make({ retry }), Policy.make({ retry }), Policy.make({ retry })))
+      expect(attempts).toBe(3)
+    }))
+
+  it.effect("gives back what it holds wherever it is interrupted", () =>
+    Effect.gen(function*() {
+      const bulkhead = yield* Bulkhead.make({ name: "b", maxConcurrent: 3, maxQueued: 1_000 })
+      const breaker = yield* CircuitBreaker.make({
+        name: "c",
+        trip: CircuitBreaker.consecutive(2),
+        resetAfter: "1 milli",
+        halfOpenTimeout: "1 hour",
+        successThreshold: 1
+      })
+      const policy = Policy.make({
+        bulkhead,
+        breaker,
+        attemptTimeout: "1 second",
+        retry: { schedule: Backoff.make({ base: 1, jitter: "full", maxRetries: 2 }), while: (_: "down") => true }
+      })
+      for (const ops of [12, 19, 40, 64]) {
+        for (let i = 0; i < 150; i++) {
+          const work = Effect.zipRight(
+            Effect.forEach([1, 2], () => Effect.yieldNow()),
+            i % 3 === 0 ? Effect.fail("down" as const) : Effect.void
+          )
+          const fiber = yield* Effect.fork(Effect.withMaxOpsBeforeYield(Effect.ignore(policy(work)), ops))
+          for (let yields = 0; yields < i % 15; yields++) yield* Effect.yieldNow()
+          if (i % 5 === 0) yield* TestClock.adjust("2 millis")
+          yield* Fiber.interrupt(fiber)
+        }
+      }
+      expect(yield* bulkhead.stats).toMatchObject({ running: 0, waiting: 0 })
+      yield* TestClock.adjust("1 minute")
+      const gate = yield* Deferred.make<void>()
+      const last = yield* Effect.fork(policy(Deferred.await(gate)))
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(last)
+      expect((yield* breaker.stats).timeUntilRetry).toEqual(Duration.zero)
+    }))
+})
