@@ -25,9 +25,10 @@ export interface Ended {
 export interface Agent {
   readonly pid: number
   readonly ended: Promise<Ended>
+  readonly hasEnded: () => boolean
   /** SIGKILL. */
   readonly kill: () => void
-  /** Resolves as soon as a line of output satisfies `test`; false if the agent ends without one. */
+  /** Resolves as soon as a whole line of output satisfies `test`; to false if the agent ends without one. */
   readonly prints: (test: (line: string) => boolean) => Promise<boolean>
 }
 
@@ -81,6 +82,7 @@ export const startAgent = (
   return {
     pid: child.pid!,
     ended,
+    hasEnded: () => closed,
     kill: () => child.kill("SIGKILL"),
     prints: (test) =>
       new Promise((resolve) => {
