@@ -21,7 +21,8 @@ export interface Line {
 }
 
 /**
- * The lines for one event; none for events that say nothing new to a human.
+ * The lines for one event; none for events that say nothing new to a human. Each is one line on any terminal, whatever
+ * the event's texts hold.
  *
  * @since 0.1.0
  * @category rendering
@@ -164,7 +165,13 @@ export const layer = (options: { readonly colour: boolean }): Layer.Layer<never>
 // internal
 // -----------------------------------------------------------------------------
 
-const line = (text: string, tone: Line["tone"] = "plain"): Line => ({ text, tone })
+/** What others wrote is in it, so control characters and marks of direction are shown and not obeyed. */
+const line = (text: string, tone: Line["tone"] = "plain"): Line => ({
+  text: text.replace(unprintable, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`),
+  tone
+})
+
+const unprintable = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu
 
 const rule = "=".repeat(70)
 
