@@ -3,6 +3,7 @@ import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
 import * as Events from "@firebreak/core/Events"
 import * as Rejection from "@firebreak/core/Rejection"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -406,6 +407,30 @@ describe("CircuitBreaker", () => {
       expect(yield* breaker.stats).toMatchObject({ state: "open", timeUntilRetry: Duration.seconds(5) })
       yield* breaker.reconfigure({ trip: CircuitBreaker.consecutive(9) })
       expect(yield* state(breaker)).toBe("open")
+    }))
+
+  it.effect("a step of the wall clock changes nothing", () =>
+    Effect.gen(function*() {
+      const test = yield* Effect.clock
+      let step = 0
+      const stepped: Clock.Clock = {
+        ...Clock.make(),
+        currentTimeMillis: Effect.map(test.currentTimeMillis, (millis) => millis + step),
+        unsafeCurrentTimeMillis: () => test.unsafeCurrentTimeMillis() + step,
+        currentTimeNanos: test.currentTimeNanos,
+        unsafeCurrentTimeNanos: () => test.unsafeCurrentTimeNanos()
+      }
+      yield* Effect.withClock(
+        Effect.gen(function*() {
+          const breaker = yield* opened()
+          for (const hours of [1, -1]) {
+            step = hours * 3_600_000
+            expect(yield* breaker.stats).toMatchObject({ state: "open", timeUntilRetry: Duration.seconds(30) })
+            expect(yield* Effect.flip(breaker.protect(Effect.void))).toMatchObject({ _tag: "CircuitOpen" })
+          }
+        }),
+        stepped
+      )
     }))
 
   it.effect("leaks no probe under a storm of interruptions, wherever they strike", () =>

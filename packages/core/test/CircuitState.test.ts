@@ -26,19 +26,35 @@ const config = (permits: number, successThreshold: number): CircuitState.Config<
   ramp: undefined
 })
 
+// weighted so that the circuit opens and probes several times in a run
 const command = fc.oneof(
-  fc.record({ _tag: fc.constant("call" as const) }),
-  fc.record({
-    _tag: fc.constant("settle" as const),
-    which: fc.nat(20),
-    verdict: fc.constantFrom("success" as const, "failure" as const, "ignore" as const)
-  }),
-  fc.record({ _tag: fc.constant("wait" as const), millis: fc.integer({ min: 1, max: 1_500 }) })
+  { weight: 4, arbitrary: fc.record({ _tag: fc.constant("call" as const) }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      _tag: fc.constant("settle" as const),
+      which: fc.nat(20),
+      verdict: fc.constantFrom(
+        "failure" as const,
+        "failure" as const,
+        "failure" as const,
+        "success" as const,
+        "ignore" as const
+      )
+    })
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      _tag: fc.constant("wait" as const),
+      millis: fc.constantFrom(1, 300, 699, 700, 1_000, 1_700)
+    })
+  }
 )
 
 describe("CircuitState", () => {
   it.prop("behaves as the diagram says, whatever happens in whatever order", [
-    fc.array(command, { maxLength: 60 }),
+    fc.array(command, { minLength: 30, maxLength: 120, size: "max" }),
     fc.integer({ min: 1, max: 3 }),
     fc.integer({ min: 1, max: 3 })
   ], ([commands, permits, successThreshold]) => {

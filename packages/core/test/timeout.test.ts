@@ -149,11 +149,19 @@ for (const timeoutBy of ["timer", "fiber"] as const) {
             if (wait < 100) expect(Exit.isInterrupted(exit)).toBe(true)
             expect(vi.getTimerCount()).toBe(0)
           }
-          const both = yield* Effect.fork(within(100)(Effect.never))
-          yield* settle
-          both.unsafeInterruptAsFork(both.id())
-          yield* tick(100)
-          expect(Exit.isInterrupted(yield* Fiber.await(both))).toBe(true)
+          // both at once, in either order, before the fiber has a chance to run
+          for (const timerFirst of [true, false]) {
+            const both = yield* Effect.fork(Effect.zipRight(within(100)(Effect.never), Effect.never))
+            yield* settle
+            yield* Effect.sync(() => {
+              if (timerFirst) vi.advanceTimersByTime(100)
+              both.unsafeInterruptAsFork(both.id())
+              if (!timerFirst) vi.advanceTimersByTime(100)
+            })
+            yield* settle
+            const exit = both.unsafePoll()
+            expect(exit !== null && Exit.isInterrupted(exit)).toBe(true)
+          }
         })
       ))
 

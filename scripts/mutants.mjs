@@ -1,0 +1,179 @@
+// Plants bugs, one at a time, in a copy of @firebreak/core, and runs the tests that should notice.
+//   pnpm test:mutants            all of them
+//   pnpm test:mutants --quick    every third, as CI does
+//   pnpm test:mutants NAME ...   those whose name contains NAME
+import { spawnSync } from "node:child_process"
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+
+/** [what is wrong, file, text, what it becomes, tests] */
+const mutants = [
+  [
+    "breaker: a result of another epoch counts",
+    "CircuitState.ts",
+    "if (permit.epoch !== state.epoch) return state",
+    "",
+    ["CircuitState", "CircuitBreaker"]
+  ],
+  [
+    "breaker: one probe too many",
+    "CircuitState.ts",
+    "state.probes.length >= config.halfOpenPermits",
+    "state.probes.length > config.halfOpenPermits",
+    ["CircuitState"]
+  ],
+  ["breaker: a hung probe wedges it", "CircuitState.ts", "probe.expiresAt <= now", "probe.expiresAt < 0", [
+    "CircuitState"
+  ]],
+  [
+    "breaker: a failed probe only frees its permit",
+    "CircuitState.ts",
+    "if (verdict === \"failure\") return open(config, state.epoch, state.openings + 1, now, draw)",
+    "if (verdict === \"failure\") return { ...state, probes }",
+    ["CircuitState"]
+  ],
+  [
+    "breaker: an interrupted probe keeps its permit",
+    "internal/breaker.ts",
+    "return this.state._tag !== \"Closed\"",
+    "return false",
+    ["CircuitBreaker"]
+  ],
+  [
+    "breaker: a rejection counts as a failure",
+    "internal/breaker.ts",
+    "if (Rejection.isRejection(failure.value)) return \"ignore\"",
+    "",
+    ["CircuitBreaker"]
+  ],
+  [
+    "breaker: reads the wall clock",
+    "internal/time.ts",
+    "Number(clockOf(fiber).unsafeCurrentTimeNanos()) / 1e6",
+    "clockOf(fiber).unsafeCurrentTimeMillis()",
+    ["CircuitBreaker"]
+  ],
+  [
+    "breaker: the window keeps a bucket too long",
+    "internal/callWindow.ts",
+    "const oldest = Math.max(slot, window.slot) - buckets",
+    "const oldest = Math.max(slot, window.slot) - buckets - 1",
+    ["CircuitState"]
+  ],
+  [
+    "breaker: openings do not add up",
+    "CircuitState.ts",
+    "return open(config, state.epoch, state.openings + 1, now, draw)",
+    "return open(config, state.epoch, 1, now, draw)",
+    ["CircuitBreaker"]
+  ],
+  [
+    "backoff: the budget is looked at after the wait",
+    "Backoff.ts",
+    "return next.waited > budget",
+    "return state.waited > budget",
+    ["Backoff"]
+  ],
+  ["backoff: no cap", "BackoffCurve.ts", "Math.min(curve.cap, drawn)", "drawn", ["Backoff"]],
+  ["backoff: Retry-After is not clamped", "Backoff.ts", "Math.min(millis, cap)", "millis", ["Backoff"]],
+  ["timeout: interrupts children it does not own", "internal/timer.ts", "internals._children = null", "", ["timeout"]],
+  [
+    "timeout: the fiber stays interrupted",
+    "internal/timer.ts",
+    "!(part._tag === \"Interrupt\" && part.fiberId === id)",
+    "true",
+    ["timeout"]
+  ],
+  [
+    "timeout: takes back interruptions of others too",
+    "internal/timer.ts",
+    "!(part._tag === \"Interrupt\" && part.fiberId === id)",
+    "false",
+    ["timeout"]
+  ],
+  [
+    "policy: a failed call keeps its slot",
+    "internal/policyCall.ts",
+    "this.parts.outer?.leave(",
+    "if (exit._tag === \"Success\") this.parts.outer?.leave(",
+    ["PolicyParts"]
+  ],
+  [
+    "policy: retries what was rejected",
+    "internal/policyCall.ts",
+    "if (Rejection.isRejection(failure)) {",
+    "if (Math.min() < 0) {",
+    ["Policy.test"]
+  ],
+  [
+    "policy: waits for a retry that is turned away",
+    "internal/policyCall.ts",
+    "stage.isShut?.(this.fiber) === true",
+    "false",
+    ["Policy.test"]
+  ],
+  [
+    "policy: nested retries multiply",
+    "internal/policyCall.ts",
+    "if (RetryBudget.unsafeIsRetrying(this.fiber, budget.name)) return false",
+    "",
+    ["PolicyParts"]
+  ],
+  ["degradation: a constant counts as a whole value", "DegradationLevel.ts", "0.5", "1", ["DegradationLevel"]],
+  [
+    "idempotency: the payload's fingerprint is ignored",
+    "IdempotencyStore.ts",
+    "fingerprint !== ",
+    "fingerprint === undefined && '' !== ",
+    ["Idempotency"]
+  ],
+  ["checkpoint: changed code goes unnoticed", "CheckpointHistory.ts", "due !== undefined && due !== found", "due === history.steps", ["Checkpoint"]],
+  ["health: a hung check holds up the loop", "internal/bounded.ts", "Effect.timeout", "Effect.timeoutOption", [
+    "Health"
+  ]]
+]
+
+const [first, ...rest] = process.argv.slice(2)
+const wanted = first === "--quick"
+  ? mutants.filter((_, i) => i % 3 === 0)
+  : first === undefined
+  ? mutants
+  : mutants.filter(([name]) => [first, ...rest].some((part) => name.includes(part)))
+if (wanted.length === 0) {
+  process.stderr.write(`no mutant is named like that; there are:\n${mutants.map(([name]) => `  ${name}`).join("\n")}\n`)
+  process.exit(2)
+}
+
+const copy = ".tsbuild/mutants/core"
+rmSync(copy, { recursive: true, force: true })
+mkdirSync(copy, { recursive: true })
+for (const part of ["src", "test", "package.json", "vitest.config.ts"]) {
+  cpSync(`packages/core/${part}`, `${copy}/${part}`, { recursive: true })
+}
+symlinkSync(`${process.cwd()}/packages/core/node_modules`, `${copy}/node_modules`)
+let survived = 0
+for (const [name, file, text, replacement, tests] of wanted) {
+  const path = `${copy}/src/${file}`
+  const original = readFileSync(path, "utf8")
+  if (!original.includes(text)) {
+    survived++
+    process.stdout.write(`GONE      ${name}: ${file} no longer has ${JSON.stringify(text)}\n`)
+    continue
+  }
+  writeFileSync(path, original.replace(text, () => replacement))
+  const { status } = spawnSync("node_modules/.bin/vitest", [
+    "run",
+    "--root",
+    copy,
+    "--bail",
+    "1",
+    ...tests.map((test) => `test/${test}`)
+  ], {
+    encoding: "utf8",
+    timeout: 120_000
+  })
+  writeFileSync(path, original)
+  if (status === 0) survived++
+  process.stdout.write(`${status === 0 ? "SURVIVED" : "killed  "}  ${name}\n`)
+}
+process.stdout.write(`\nmutants: ${wanted.length - survived} killed, ${survived} survived\n`)
+process.exit(survived === 0 ? 0 : 1)
