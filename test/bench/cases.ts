@@ -1,6 +1,7 @@
 /** Every benchmark by name, with its cases. */
 import type { Case } from "./measure.js"
 import * as Breaker from "./policies/breaker.js"
+import * as Bulkhead from "./policies/bulkhead.js"
 import * as Memory from "./policies/memory.js"
 import * as Policy from "./policies/policy.js"
 import * as Rejection from "./policies/rejection.js"
@@ -14,6 +15,7 @@ export const benches: Record<string, ReadonlyArray<Case>> = {
     ...Rejection.cases,
     ...Retry.cases,
     ...Timeout.cases,
+    ...Bulkhead.cases,
     ...Memory.cases
   ]
 }

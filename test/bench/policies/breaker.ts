@@ -16,19 +16,20 @@ export const cockatielBreaker = () =>
     halfOpenAfter: 3_600_000
   })
 
-/** Without its default timeout of 10 seconds, which the others do not have either. */
-export const opossumBreaker = (call: () => number | Promise<number>) =>
-  new Opossum(async () => call(), { timeout: false, resetTimeout: 3_600_000 })
+/** By default it has a timeout, which a breaker of the others does not: `false` leaves it out. */
+export const opossumBreaker = (call: () => number | Promise<number>, timeout: number | false = false) =>
+  new Opossum(async () => call(), { timeout, resetTimeout: 3_600_000 })
 
 export const cases: ReadonlyArray<Case> = workloads.map(({ call, effect, suffix }) => ({
   name: `breaker${suffix}`,
   unit: "ns",
-  baselines: ["cockatiel-in-effect", "cockatiel", "opossum", "unprotected"],
+  baselines: ["cockatiel-in-effect", "cockatiel", "opossum", "opossum-with-timeout", "unprotected"],
   candidates: async () => {
     const breaker = await Effect.runPromise(CircuitBreaker.make({ name: "vendor", ...options }))
     const context = await buildForever(Vendor.layer(options))
     const cockatiel = cockatielBreaker()
     const opossum = opossumBreaker(call)
+    const timed = opossumBreaker(call, 10_000)
     return [
       calls(
         "firebreak",
@@ -55,6 +56,7 @@ export const cases: ReadonlyArray<Case> = workloads.map(({ call, effect, suffix 
         "half of the calls of 10 seconds failing opens it; counters; cannot be interrupted",
         inAsync(() => opossum.fire())
       ),
+      calls("opossum-with-timeout", "as it comes: with a timeout of 10 seconds", inAsync(() => timed.fire())),
       calls("unprotected", "the call alone, in an Effect program", inEffect(() => effect))
     ]
   }

@@ -1,18 +1,23 @@
-/** Timeout, retry and breaker around a call that succeeds. */
+/** Bulkhead, retry, breaker and timeout around a call that succeeds. */
 import * as Backoff from "@firebreak/core/Backoff"
+import * as Bulkhead from "@firebreak/core/Bulkhead"
 import * as Policy from "@firebreak/core/Policy"
 import * as Cockatiel from "cockatiel"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import { calls, type Case } from "../measure.js"
 import { cockatielBreaker, options, Vendor } from "./breaker.js"
 import { buildForever, fromPromise, inAsync, inEffect, workloads } from "./work.js"
 
+class VendorCalls extends Bulkhead.Tag("vendor")<VendorCalls>() {}
+
 const policy = Policy.make({
+  bulkhead: VendorCalls,
   retry: { schedule: Backoff.make({ maxRetries: 3 }), while: () => true },
   breaker: Vendor,
   attemptTimeout: "2 seconds"
@@ -20,6 +25,7 @@ const policy = Policy.make({
 
 const cockatiel = () =>
   Cockatiel.wrap(
+    Cockatiel.bulkhead(10, 100),
     Cockatiel.retry(Cockatiel.handleAll, { maxAttempts: 3, backoff: new Cockatiel.ExponentialBackoff() }),
     cockatielBreaker(),
     Cockatiel.timeout(2_000, Cockatiel.TimeoutStrategy.Aggressive)
@@ -52,18 +58,21 @@ export const cases: ReadonlyArray<Case> = workloads.map(({ call, effect, suffix 
   unit: "ns",
   baselines: ["cockatiel", "cockatiel-in-effect", "effect"],
   candidates: async () => {
-    const context = await buildForever(Vendor.layer(options))
+    const context = await buildForever(
+      Layer.merge(Vendor.layer(options), VendorCalls.layer({ maxConcurrent: 10, maxQueued: 100 }))
+    )
     const wrapped = cockatiel()
     const breaker = naiveBreaker()
+    const semaphore = Effect.unsafeMakeSemaphore(10)
     return [
       calls(
         "firebreak",
-        "each attempt counts at the breaker and is interrupted at its timeout, finalizers awaited",
+        "a slot for the call; each attempt counts at the breaker and is interrupted at its timeout",
         inEffect(() => policy(effect), context)
       ),
       calls(
         "cockatiel",
-        "each attempt counts at the breaker and is abandoned at its timeout",
+        "a slot for the call; each attempt counts at the breaker and is abandoned at its timeout",
         inAsync(() => wrapped.execute(call))
       ),
       calls(
@@ -73,8 +82,10 @@ export const cases: ReadonlyArray<Case> = workloads.map(({ call, effect, suffix 
       ),
       calls(
         "effect",
-        "Effect.timeout, a breaker of Ref and onExit, Effect.retry",
-        inEffect(() => effect.pipe(Effect.timeout("2 seconds"), breaker, Effect.retry(recurs)))
+        "Effect.timeout, a breaker of Ref and onExit, Effect.retry, a semaphore with a line without bound",
+        inEffect(() =>
+          effect.pipe(Effect.timeout("2 seconds"), breaker, Effect.retry(recurs), semaphore.withPermits(1))
+        )
       )
     ]
   }

@@ -1,0 +1,46 @@
+/** 1,000 calls of 1 ms at once through 10 slots: the time until the last is done. */
+import * as Bulkhead from "@firebreak/core/Bulkhead"
+import * as Cockatiel from "cockatiel"
+import * as Effect from "effect/Effect"
+import { type Case, constant, once } from "../measure.js"
+
+const slots = 10
+const count = 1_000
+const nap = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1))
+const napEffect = Effect.sleep(1)
+
+const allAtOnce = (call: Effect.Effect<unknown, unknown>) => () =>
+  Effect.runPromise(Effect.all(Array.from({ length: count }, () => call), { concurrency: "unbounded", discard: true }))
+
+const oneSlot = async () => {
+  for (let i = 0; i < count / slots; i++) await nap()
+}
+
+export const cases: ReadonlyArray<Case> = [{
+  name: "bulkhead",
+  unit: "ms",
+  rounds: 3,
+  baselines: ["ideal", "timers", "effect", "cockatiel"],
+  candidates: async () => {
+    const bulkhead = await Effect.runPromise(
+      Bulkhead.make({ name: "vendor", maxConcurrent: slots, maxQueued: count })
+    )
+    const semaphore = Effect.unsafeMakeSemaphore(slots)
+    const cockatiel = Cockatiel.bulkhead(slots, count)
+    return [
+      once("firebreak", "first in, first out; a bounded line", allAtOnce(bulkhead.protect(napEffect))),
+      constant("ideal", "100 ms: what the calls themselves take", count / slots),
+      once(
+        "timers",
+        "10 loops of 100 timers of 1 ms: what this machine's timers make of it",
+        () => Promise.all(Array.from({ length: slots }, oneSlot))
+      ),
+      once("effect", "Effect's semaphore: a line without bound", allAtOnce(semaphore.withPermits(1)(napEffect))),
+      once(
+        "cockatiel",
+        "first in, first out; a bounded line",
+        () => Promise.all(Array.from({ length: count }, () => cockatiel.execute(nap)))
+      )
+    ]
+  }
+}]
