@@ -186,6 +186,7 @@ class Call extends Waiter {
 }
 
 class Live implements Bulkhead, Stage.Stage {
+  readonly [Stage.StageId]: Stage.Stage = this
   readonly holds = true
   private rejected = 0
 
@@ -195,10 +196,6 @@ class Live implements Bulkhead, Stage.Stage {
     private readonly maxWait: number | undefined,
     private readonly events: Events.Service
   ) {}
-
-  get [Stage.StageId](): Stage.Stage {
-    return this
-  }
 
   readonly protect = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | BulkheadFull, R> =>
     Stage.protect<A, E, R, BulkheadFull>(this, effect)

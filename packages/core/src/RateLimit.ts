@@ -16,6 +16,7 @@ import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Events from "./Events.js"
+import { locally } from "./internal/ambient.js"
 import * as Gcra from "./internal/gcra.js"
 import { Line, Waiter } from "./internal/line.js"
 import * as Check from "./internal/options.js"
@@ -215,7 +216,7 @@ export const withCost: {
   (cost: number): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   <A, E, R>(effect: Effect.Effect<A, E, R>, cost: number): Effect.Effect<A, E, R>
 } = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, cost: number): Effect.Effect<A, E, R> =>
-  Effect.provideService(
+  locally(
     effect,
     Cost,
     positive("cost", cost)
@@ -246,6 +247,7 @@ class Call extends Waiter {
 }
 
 class Live implements RateLimit, Stage.Stage {
+  readonly [Stage.StageId]: Stage.Stage = this
   readonly holds = false
   private state: Gcra.State
   private origin: number | undefined
@@ -261,10 +263,6 @@ class Live implements RateLimit, Stage.Stage {
     private readonly events: Events.Service
   ) {
     this.state = Gcra.unused(limits)
-  }
-
-  get [Stage.StageId](): Stage.Stage {
-    return this
   }
 
   readonly protect = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | RateLimited, R> =>
