@@ -1,3 +1,6 @@
 import { defineProject } from "vitest/config"
 
-export default defineProject({ test: { name: "incident-agent", include: ["test/**/*.test.ts"] } })
+// whole runs of the agent, many to a test, on machines that have other things to do
+export default defineProject({
+  test: { name: "incident-agent", include: ["test/**/*.test.ts"], testTimeout: 30_000 }
+})

@@ -93,16 +93,12 @@ export const layer = (seed?: number) => Layer.provideMerge(Layer.merge(layerAgen
 export const quickTurns = (): void => {
   const { setTimeout } = globalThis
   beforeAll(() => {
-    vi.setConfig({ testTimeout: 30_000 })
     vi.stubGlobal(
       "setTimeout",
       (run: () => void, millis: number) => millis === 0 ? setImmediate(run) : setTimeout(run, millis)
     )
   })
-  afterAll(() => {
-    vi.unstubAllGlobals()
-    vi.resetConfig()
-  })
+  afterAll(() => void vi.unstubAllGlobals())
 }
 
 /** Runs the effect to its end, moving the clock along. */
