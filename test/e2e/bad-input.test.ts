@@ -91,9 +91,9 @@ describe("the command line", () => {
     expect(existsSync(dataDir)).toBe(false)
   })
 
-  it("shows its usage after an unknown flag or command", async () => {
+  it("shows its usage after an unknown flag, an unknown command, a flag without its value", async () => {
     const dataDir = await tempPath("data")
-    for (const [given, complaint] of [["--sed=1", "--sed"], ["twice", "twice"]] as const) {
+    for (const [given, complaint] of [["--sed=1", "--sed"], ["twice", "twice"], ["--vendors", "--vendors"]] as const) {
       const ended = await runAgent(["--data-dir", dataDir, given])
       expect(ended.code).toBe(2)
       const [first, blank, ...usage] = ended.stderr.split("\n")

@@ -38,7 +38,7 @@ const parse = () => {
       }
     })
   } catch (error) {
-    return fail(`${(error as Error).message.split(". ")[0]}\n\n${usage}`)
+    return fail(`${(error as Error).message.split(/\.\s/)[0]}\n\n${usage}`)
   }
 }
 
