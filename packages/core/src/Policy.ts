@@ -19,13 +19,17 @@ import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import type * as Bulkhead from "./Bulkhead.js"
 import type * as CircuitBreaker from "./CircuitBreaker.js"
+import type * as ConcurrencyLimit from "./ConcurrencyLimit.js"
+import * as Deadline from "./Deadline.js"
 import { planOf } from "./internal/backoffPlan.js"
 import * as Check from "./internal/options.js"
 import { Call, type Compiled, type Parts } from "./internal/policyCall.js"
 import { stackless } from "./internal/stackless.js"
 import * as Stage from "./internal/stage.js"
 import * as Timer from "./internal/timer.js"
+import type * as RateLimit from "./RateLimit.js"
 import * as RetryBudget from "./RetryBudget.js"
+import type * as Throttle from "./Throttle.js"
 
 /**
  * A stateful part: a service named by its tag, or the part itself.
@@ -56,9 +60,17 @@ export interface Retry<in E, out R> {
  * @category options
  */
 export interface Options<E, R> {
+  /**
+   * The longest time of the whole call, waits included; what an outer `Deadline` leaves if that is less. A retry whose
+   * wait would end after it is not waited for.
+   */
+  readonly deadline?: Duration.DurationInput | undefined
   /** Held through all attempts. */
   readonly bulkhead?: Part<any, Bulkhead.Bulkhead> | undefined
   readonly retry?: Retry<E, R> | undefined
+  readonly throttle?: Part<any, Throttle.Throttle> | undefined
+  readonly rateLimit?: Part<any, RateLimit.RateLimit> | undefined
+  readonly concurrencyLimit?: Part<any, ConcurrencyLimit.ConcurrencyLimit> | undefined
   readonly breaker?: Part<any, CircuitBreaker.CircuitBreaker> | undefined
   /** The longest time of one attempt. */
   readonly attemptTimeout?: Duration.DurationInput | undefined
@@ -89,7 +101,12 @@ export class AttemptTimeout extends Data.TaggedError("AttemptTimeout")<{ readonl
  * @category models
  */
 export type Added<O> =
+  | (O extends { readonly deadline: Duration.DurationInput } ? Deadline.DeadlineExceeded : never)
   | (O extends { readonly bulkhead: Stage.Staged | Context.Tag<any, any> } ? Bulkhead.BulkheadFull : never)
+  | (O extends { readonly throttle: Stage.Staged | Context.Tag<any, any> } ? Throttle.Throttled : never)
+  | (O extends { readonly rateLimit: Stage.Staged | Context.Tag<any, any> } ? RateLimit.RateLimited : never)
+  | (O extends { readonly concurrencyLimit: Stage.Staged | Context.Tag<any, any> } ? ConcurrencyLimit.LimitExceeded
+    : never)
   | (O extends { readonly breaker: Stage.Staged | Context.Tag<any, any> } ? CircuitBreaker.CircuitOpen : never)
   | (O extends { readonly attemptTimeout: Duration.DurationInput } ? AttemptTimeout : never)
 
@@ -101,6 +118,9 @@ export type Added<O> =
  */
 export type Needed<O> =
   | (O extends { readonly bulkhead: Context.Tag<infer I, any> } ? I : never)
+  | (O extends { readonly throttle: Context.Tag<infer I, any> } ? I : never)
+  | (O extends { readonly rateLimit: Context.Tag<infer I, any> } ? I : never)
+  | (O extends { readonly concurrencyLimit: Context.Tag<infer I, any> } ? I : never)
   | (O extends { readonly breaker: Context.Tag<infer I, any> } ? I : never)
   | (O extends { readonly retry: { readonly schedule: Schedule.Schedule<any, any, infer R> } } ? R : never)
   | (O extends { readonly retry: { readonly budget: Context.Tag<infer I, any> } } ? I : never)
@@ -153,7 +173,9 @@ export const make = <const O extends Options<any, any>>(
           ? call(effect)
           : call(RetryBudget.withRetrying(effect, name))
       })
-  return policy as never
+  if (options.deadline === undefined) return policy as never
+  const deadline = Duration.millis(Check.millis("Policy", "deadline", options.deadline, { min: 1 }))
+  return ((effect: Effect.Effect<any, any, any>) => Deadline.within(policy(effect), deadline)) as never
 }
 
 // -----------------------------------------------------------------------------
@@ -181,7 +203,9 @@ const compile = (options: Options<any, any>): Compiled => {
 }
 
 /** Finds the parts in the context of a call; calls of one context in a row find them once. */
-const resolver = ({ breaker, bulkhead, retry }: Options<any, any>): (fiber: Stage.Running) => Parts => {
+const resolver = (
+  { breaker, bulkhead, concurrencyLimit, rateLimit, retry, throttle }: Options<any, any>
+): (fiber: Stage.Running) => Parts => {
   const find = (context: Context.Context<never>): Parts => {
     const stage = (part: Part<any, any> | undefined): ReadonlyArray<Stage.Stage> => {
       if (part === undefined) return []
@@ -193,7 +217,7 @@ const resolver = ({ breaker, bulkhead, retry }: Options<any, any>): (fiber: Stag
     const budget = retry?.budget
     return {
       outer: stage(bulkhead)[0],
-      inner: stage(breaker),
+      inner: [throttle, rateLimit, concurrencyLimit, breaker].flatMap(stage),
       budget: budget === undefined || !Context.isTag(budget)
         ? budget
         : Context.unsafeGet(context as Context.Context<any>, budget)

@@ -2,8 +2,11 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Backoff from "@firebreak/core/Backoff"
 import * as Bulkhead from "@firebreak/core/Bulkhead"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as ConcurrencyLimit from "@firebreak/core/ConcurrencyLimit"
 import * as Policy from "@firebreak/core/Policy"
+import * as RateLimit from "@firebreak/core/RateLimit"
 import * as RetryBudget from "@firebreak/core/RetryBudget"
+import * as Throttle from "@firebreak/core/Throttle"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -185,6 +188,69 @@ describe("Policy", () => {
       yield* Effect.flip(down.pipe(Policy.make({ retry }), Policy.make({ retry }), Policy.make({ retry })))
       expect(attempts).toBe(3)
     }))
+
+  it.effect("does not wait for a retry that would begin after the deadline", () =>
+    Effect.gen(function*() {
+      const times: Array<number> = []
+      const down = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        times.push(now)
+        return Effect.fail("down" as const)
+      })
+      const policy = Policy.make({
+        deadline: "15 seconds",
+        retry: { schedule: Backoff.make({ base: "10 seconds", jitter: "none" }), while: (_: "down") => true }
+      })
+      const fiber = yield* Effect.fork(Effect.flip(policy(down)))
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* Fiber.join(fiber)).toBe("down")
+      expect(times).toEqual([0, 10_000])
+    }))
+
+  it.effect("a hung dependency trips the breaker though only the deadline cuts it, an impatient caller does not", () =>
+    Effect.gen(function*() {
+      const trip = CircuitBreaker.consecutive(1)
+      const hangs = (options: { readonly attemptTimeout?: Duration.DurationInput }) =>
+        Effect.gen(function*() {
+          const breaker = yield* CircuitBreaker.make({ name: "b", trip })
+          const policy = Policy.make({ deadline: "5 seconds", breaker, ...options })
+          const fiber = yield* Effect.fork(Effect.flip(policy(Effect.never)))
+          yield* TestClock.adjust("5 seconds")
+          expect(yield* Fiber.join(fiber)).toMatchObject({ _tag: "DeadlineExceeded", started: true })
+          return (yield* breaker.stats).state
+        })
+      expect(yield* hangs({})).toBe("open")
+      expect(yield* hangs({ attemptTimeout: "10 seconds" })).toBe("closed")
+      const breaker = yield* CircuitBreaker.make({ name: "b", trip })
+      const fiber = yield* Effect.fork(Policy.make({ deadline: "5 seconds", breaker })(Effect.never))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.interrupt(fiber)
+      expect(yield* breaker.stats).toMatchObject({ state: "closed", failures: 0 })
+    }))
+
+  it.effect("asks throttle, rate limit, concurrency limit and breaker for each attempt, in this order", () =>
+    Effect.gen(function*() {
+      const throttle = yield* Throttle.make({ name: "t" })
+      const rateLimit = yield* RateLimit.make({
+        name: "r",
+        limits: [{ rate: 2, per: "1 hour", burst: 2 }],
+        onLimit: "reject"
+      })
+      const concurrencyLimit = yield* ConcurrencyLimit.make({ name: "c" })
+      const breaker = yield* CircuitBreaker.make({ name: "b", trip: CircuitBreaker.consecutive(9) })
+      const policy = Policy.make({
+        throttle,
+        rateLimit,
+        concurrencyLimit,
+        breaker,
+        retry: { schedule: Schedule.recurs(5), while: (_: "down") => true }
+      })
+      // the third attempt is rate limited, so the call ends with what the second said
+      expect(yield* Effect.flip(policy(Effect.fail("down" as const)))).toBe("down")
+      expect(yield* breaker.stats).toMatchObject({ calls: 2 })
+      expect(yield* Effect.flip(policy(Effect.void))).toMatchObject({ _tag: "RateLimited" })
+      expect(yield* breaker.stats).toMatchObject({ calls: 2 })
+      expect(yield* concurrencyLimit.stats).toMatchObject({ inFlight: 0 })
+    }).pipe(Effect.withRandom(Random.fixed([0.99]))))
 
   it.effect("gives back what it holds wherever it is interrupted", () =>
     Effect.gen(function*() {

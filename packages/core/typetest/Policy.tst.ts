@@ -1,6 +1,12 @@
 import * as Backoff from "@firebreak/core/Backoff"
+import * as Bulkhead from "@firebreak/core/Bulkhead"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import type * as ConcurrencyLimit from "@firebreak/core/ConcurrencyLimit"
+import type * as Deadline from "@firebreak/core/Deadline"
 import * as Policy from "@firebreak/core/Policy"
+import type * as RateLimit from "@firebreak/core/RateLimit"
+import * as RetryBudget from "@firebreak/core/RetryBudget"
+import type * as Throttle from "@firebreak/core/Throttle"
 import type * as Effect from "effect/Effect"
 import { describe, expect, test } from "tstyche"
 
@@ -24,6 +30,31 @@ describe("Policy", () => {
     })
     expect(call.pipe(full)).type.toBe<
       Effect.Effect<number, "boom" | CircuitBreaker.CircuitOpen | Policy.AttemptTimeout, "env" | Vendor>
+    >()
+  })
+
+  test("each part adds its own error, and its tag or nothing", () => {
+    class Slots extends Bulkhead.Tag("slots")<Slots>() {}
+    class Budget extends RetryBudget.Tag("budget")<Budget>() {}
+    const parts = Policy.make({
+      deadline: "10 seconds",
+      bulkhead: Slots,
+      retry: { schedule: Backoff.production, while: (error: "boom") => error === "boom", budget: Budget },
+      throttle: null! as Throttle.Throttle,
+      rateLimit: null! as RateLimit.RateLimit,
+      concurrencyLimit: null! as ConcurrencyLimit.ConcurrencyLimit
+    })
+    expect(call.pipe(parts)).type.toBe<
+      Effect.Effect<
+        number,
+        | "boom"
+        | Deadline.DeadlineExceeded
+        | Bulkhead.BulkheadFull
+        | Throttle.Throttled
+        | RateLimit.RateLimited
+        | ConcurrencyLimit.LimitExceeded,
+        "env" | Slots | Budget
+      >
     >()
   })
 

@@ -13,10 +13,12 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import type { State } from "../BackoffCurve.js"
+import * as Deadline from "../Deadline.js"
 import * as Rejection from "../Rejection.js"
 import * as RetryBudget from "../RetryBudget.js"
 import type { Plan } from "./backoffPlan.js"
 import * as Stage from "./stage.js"
+import * as Time from "./time.js"
 import { Timer } from "./timer.js"
 
 /** A policy's options, compiled. */
@@ -54,6 +56,9 @@ export class Call {
   /** What the retry under way has cost. */
   private paid: RetryBudget.Kind | undefined
   private state: State | undefined
+  /** When the deadline around the call passes and when the attempt began, in monotonic milliseconds. */
+  private readonly deadline: number
+  private startedAt = NaN
   private driver: Schedule.ScheduleDriver<any, any, any> | undefined
 
   constructor(
@@ -61,7 +66,9 @@ export class Call {
     private readonly parts: Parts,
     private readonly effect: Effect.Effect<any, any, any>,
     private readonly fiber: Stage.Running
-  ) {}
+  ) {
+    this.deadline = Deadline.unsafeDeadline(fiber)
+  }
 
   start(): Effect.Effect<any, any, any> {
     this.parts.budget?.unsafeCalled(this.fiber)
@@ -95,7 +102,7 @@ export class Call {
   }
 
   private mustHold(): boolean {
-    if (this.policy.timeout !== undefined) return true
+    if (this.policy.timeout !== undefined || this.deadline !== Infinity) return true
     for (const stage of this.parts.inner) {
       if (stage.holds) return true
     }
@@ -120,6 +127,7 @@ export class Call {
       }
       this.tickets[i] = entered
     }
+    if (this.deadline !== Infinity) this.startedAt = Time.monotonicMillis(this.fiber)
     return Effect.matchCauseEffect(this.restore(this.timed()), this)
   }
 
@@ -153,8 +161,18 @@ export class Call {
 
   readonly onFailure = (original: Cause.Cause<any>): Effect.Effect<any, any, any> => {
     const cause = this.timer !== undefined && this.isTimeUp() ? Cause.fail(this.policy.timeout!.error()) : original
-    this.leave(this.parts.inner.length, cause)
+    this.leave(this.parts.inner.length, this.wasHung(cause) ? hung : cause)
     return this.settle(cause)
+  }
+
+  /**
+   * Whether the deadline around the call has cut it short although it had its whole attempt timeout, or has none: then
+   * it is the dependency that failed, and not the caller who left.
+   */
+  private wasHung(cause: Cause.Cause<unknown>): boolean {
+    if (this.deadline === Infinity || !Cause.isInterruptedOnly(cause)) return false
+    const now = Time.monotonicMillis(this.fiber)
+    return now >= this.deadline && now - this.startedAt >= (this.policy.timeout?.millis ?? 0)
   }
 
   private isTimeUp(): boolean {
@@ -196,6 +214,10 @@ export class Call {
     const step = plan.next(this.state ?? plan.start, error, u)
     if (step === undefined || !this.pay(error)) return this.end(Exit.fail(error))
     const [delay, state] = step
+    if (this.deadline !== Infinity && Time.monotonicMillis(this.fiber) + delay >= this.deadline) {
+      if (this.paid !== undefined) this.parts.budget?.unsafeRefund(this.paid, this.fiber)
+      return this.end(Exit.fail(error))
+    }
     this.state = state
     const told = plan.told(delay, state, error)
     if (delay === 0) {
@@ -247,6 +269,9 @@ export class Call {
 const same: Stage.Restore = (effect) => effect
 
 const none = Symbol("none")
+
+/** What stages are told of a call that hung until its deadline. */
+const hung = Cause.fail("the deadline passed while the call hung")
 
 /** The typed failure of a cause that holds neither a defect nor an interruption beside it. */
 const onlyFailure = (cause: Cause.Cause<unknown>): unknown => {
