@@ -7,12 +7,17 @@ import { join } from "node:path"
 const folder = mkdtempSync(join(tmpdir(), "firebreak-pack-"))
 try {
   for (const name of readdirSync("packages")) {
-    execFileSync("pnpm", ["pack", "--pack-destination", folder], { cwd: `packages/${name}`, stdio: ["ignore", "ignore", "inherit"] })
+    execFileSync("pnpm", ["pack", "--pack-destination", folder], {
+      cwd: `packages/${name}`,
+      stdio: ["ignore", "ignore", "inherit"]
+    })
   }
   for (const tarball of readdirSync(folder)) {
     const path = join(folder, tarball)
     execFileSync("publint", ["run", path, "--strict"], { stdio: "inherit" })
-    execFileSync("attw", [path, "--profile", "esm-only", "--format", "ascii", "--no-emoji", "--quiet"], { stdio: "inherit" })
+    execFileSync("attw", [path, "--profile", "esm-only", "--format", "ascii", "--no-emoji", "--quiet"], {
+      stdio: "inherit"
+    })
   }
 } finally {
   rmSync(folder, { recursive: true })

@@ -2,15 +2,28 @@
 import { spawn } from "node:child_process"
 import { readdirSync } from "node:fs"
 
-const projects = ["packages/core", "packages/sql", "packages/http", "examples/patterns", "examples/incident-agent", "test"]
+const projects = [
+  "packages/core",
+  "packages/sql",
+  "packages/http",
+  "examples/patterns",
+  "examples/incident-agent",
+  "test"
+]
 const packages = readdirSync("packages").map((name) => `packages/${name}`)
-const tsconfigOf = (project) => project.startsWith("packages/") ? `${project}/tsconfig.src.json` : `${project}/tsconfig.json`
+const tsconfigOf = (project) =>
+  project.startsWith("packages/") ? `${project}/tsconfig.src.json` : `${project}/tsconfig.json`
 
 const gates = [
   ["lint", "pnpm -s lint"],
   ["types", "pnpm -s check"],
   ["type tests", "pnpm -s test:types"],
-  ["Effect diagnostics", projects.map((project) => `effect-language-service diagnostics --strict --project ${tsconfigOf(project)}`).join(" && ")],
+  [
+    "Effect diagnostics",
+    projects.map((project) => `effect-language-service diagnostics --strict --project ${tsconfigOf(project)}`).join(
+      " && "
+    )
+  ],
   ["documentation", packages.map((folder) => `(cd ${folder} && docgen)`).join(" && ")],
   ["packages", "node scripts/check-packages.mjs"],
   ["tests", "pnpm -s test"],
