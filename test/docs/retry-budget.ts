@@ -15,7 +15,7 @@ export const DatadogLive = Datadog.layer()
 
 export const metrics = (service: string) =>
   fetchMetrics(service).pipe(
-    Datadog.retry({ schedule: Backoff.production, while: (error) => error.status >= 500 })
+    Datadog.retry({ schedule: Backoff.production, while: (error: VendorDown) => error.status >= 500 })
   )
 // #endregion
 
