@@ -17,6 +17,11 @@ export * as BackoffCurve from "./BackoffCurve.js"
 /**
  * @since 0.1.0
  */
+export * as Bulkhead from "./Bulkhead.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Checkpoint from "./Checkpoint.js"
 
 /**
@@ -53,6 +58,11 @@ export * as CircuitBreakerRegistry from "./CircuitBreakerRegistry.js"
  * @since 0.1.0
  */
 export * as CircuitState from "./CircuitState.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as ConcurrencyLimit from "./ConcurrencyLimit.js"
 
 /**
  * @since 0.1.0
@@ -162,7 +172,17 @@ export * as IdempotencyStore from "./IdempotencyStore.js"
 /**
  * @since 0.1.0
  */
+export * as LimitStrategy from "./LimitStrategy.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Policy from "./Policy.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as RateLimit from "./RateLimit.js"
 
 /**
  * @since 0.1.0

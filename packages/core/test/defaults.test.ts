@@ -1,9 +1,13 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Backoff from "@firebreak/core/Backoff"
+import * as Bulkhead from "@firebreak/core/Bulkhead"
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as ConcurrencyLimit from "@firebreak/core/ConcurrencyLimit"
 import * as Events from "@firebreak/core/Events"
 import * as Idempotency from "@firebreak/core/Idempotency"
+import * as LimitStrategy from "@firebreak/core/LimitStrategy"
+import * as RateLimit from "@firebreak/core/RateLimit"
 import { readFileSync } from "node:fs"
 
 /** The default of each option, as the page's table of defaults says; the last word of its first cell is the option. */
@@ -39,6 +43,31 @@ describe("the tables of defaults in docs/", () => {
       cap,
       jitter: `\`"${jitter}"\``,
       maxRetries: `${maxRetries}`
+    })
+  })
+
+  it("are those of Bulkhead", () => {
+    const { maxConcurrent, maxQueued, ...others } = Bulkhead.defaults
+    expect(others).toEqual({})
+    expect(defaultsOf("bulkhead")).toMatchObject({ maxConcurrent: `${maxConcurrent}`, maxQueued: `${maxQueued}` })
+  })
+
+  it("are those of RateLimit", () => {
+    const { burst, maxWait, onLimit, ...others } = RateLimit.defaults
+    expect(others).toEqual({})
+    expect(defaultsOf("rate-limit")).toMatchObject({ burst: `${burst}`, maxWait, onLimit: `\`"${onLimit}"\`` })
+  })
+
+  it("are those of ConcurrencyLimit", () => {
+    const { every, minimumCalls, shares, ...others } = ConcurrencyLimit.defaults
+    expect(others).toEqual({})
+    const { aimd, gradient2, ...bounds } = LimitStrategy.defaults
+    const figures = Object.entries({ ...bounds, ...gradient2, ...aimd })
+    expect(defaultsOf("concurrency-limit")).toMatchObject({
+      every,
+      minimumCalls: `${minimumCalls}`,
+      shares: shares.join(", "),
+      ...Object.fromEntries(figures.map(([option, value]) => [option, `${value}`]))
     })
   })
 
