@@ -15,7 +15,7 @@ export interface Candidate {
 export interface Case {
   readonly name: string
   readonly unit: "ns" | "ms" | "B"
-  /** Rounds in each process. Default 25. */
+  /** Rounds in each process. Default 100. */
   readonly rounds?: number
   /** Makes the candidates; the first ones are ours, `baselines` names the others. */
   readonly candidates: () => Promise<ReadonlyArray<Candidate>>
@@ -103,7 +103,7 @@ export const bytesEach = <A>(
 
 /** Runs one case in this process. */
 export const run = async (
-  { candidates: make, rounds = 25 }: Case,
+  { candidates: make, rounds = 100 }: Case,
   options: { readonly only: ReadonlyArray<string>; readonly warmUpMillis: number }
 ): Promise<Samples> => {
   const candidates = (await make()).filter(({ name }) => options.only.length === 0 || options.only.includes(name))
@@ -124,7 +124,7 @@ export const run = async (
 }
 
 /** Long enough for the clock and short enough that neighbours see the same machine. */
-const sampleNanos = 20e6
+const sampleNanos = 5e6
 
 const heap = async () => {
   if (globalThis.gc === undefined) throw new Error("run node with --expose-gc")
