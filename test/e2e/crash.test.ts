@@ -75,6 +75,21 @@ describe("an agent that is killed", () => {
   })
 })
 
+describe("agents that share a data directory", () => {
+  it("act once: one handles the incident, the others say so and leave it alone", async () => {
+    const sandbox = await startSandbox()
+    const flags = await flagsFor(sandbox, "kubernetes")
+    const runs = await Promise.all([runAgent(flags), runAgent(flags), runAgent(flags)])
+    const busy = runs.filter(({ code }) => code === 1)
+    for (const { stderr } of busy) {
+      expect(stderr).toMatch(/^firebreak: [^\n]*INC-20240111-001[^\n]*in progress[^\n]*\n$/)
+    }
+    const ended = runs.filter((run) => !busy.includes(run))
+    expect(ended.length).toBeGreaterThan(0)
+    expectResolved(sandbox, "kubernetes", ended)
+  })
+})
+
 describe("an agent that gets no answer to a call that was carried out", () => {
   it.each(
     [

@@ -47,6 +47,8 @@ export const layer = (spool: Spool): Layer.Layer<Paging, never, HttpClient | Ven
     Paging,
     Effect.gen(function*() {
       const context = yield* Effect.context<HttpClient | VendorConfig | VendorCall.PagerDuty>()
+      // a start and the health loop may both deliver: the second must not send what the first is sending
+      const oneAtATime = (yield* Effect.makeSemaphore(1)).withPermits(1)
       const send = (page: PagerDuty.Page, late: boolean) =>
         Effect.zipRight(
           Effect.provide(PagerDuty.trigger(page), context),
@@ -64,7 +66,7 @@ export const layer = (spool: Spool): Layer.Layer<Paging, never, HttpClient | Ven
                   "spooled" as const
                 ))
           }),
-        deliver: Effect.gen(function*() {
+        deliver: oneAtATime(Effect.gen(function*() {
           const entries = yield* spool.entries
           for (const entry of entries) {
             if (entry._tag === "Damaged") {
@@ -79,7 +81,7 @@ export const layer = (spool: Spool): Layer.Layer<Paging, never, HttpClient | Ven
             sent++
           }
           return sent
-        })
+        }))
       }
     })
   )
