@@ -74,6 +74,16 @@ describe("Paging", () => {
       expect(eventsOf(world, "PageSent")).toMatchObject([{ page: "INC-1", late: true }])
     }).pipe(Effect.provide(layer())))
 
+  it.scoped("sends a page once, however many deliver at the same time", () =>
+    Effect.gen(function*() {
+      const { paging, world } = yield* refusing
+      yield* paging.page(page("INC-1"))
+      world.faults = []
+      const sent = yield* Effect.all([paging.deliver, paging.deliver, paging.deliver], { concurrency: "unbounded" })
+      expect(sent.toSorted()).toEqual([0, 0, 1])
+      expect(eventsOf(world, "PageSent")).toHaveLength(1)
+    }).pipe(Effect.provide(layer())))
+
   it.scoped("keeps the latest page of a key", () =>
     Effect.gen(function*() {
       const { paging } = yield* refusing
