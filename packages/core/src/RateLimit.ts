@@ -230,8 +230,9 @@ const positive = (option: string, value: number) =>
   Check.between("RateLimit", option, value, { min: Number.MIN_VALUE, max: Number.MAX_SAFE_INTEGER })
 
 /**
- * Milliseconds by which a waiter may have been woken late without losing its turn: it is charged for when it should have
- * started. Without it timers of whole milliseconds would cost rate; with more, calls would pile up behind a long pause.
+ * A waiter whose turn comes late, because its timer did or the one before it gave up, is charged for when it might have
+ * started, up to so many milliseconds ago. Without that, timers of whole milliseconds would cost rate; with more, calls
+ * would pile up behind a long pause.
  */
 const lateness = 10
 
