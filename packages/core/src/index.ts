@@ -67,6 +67,11 @@ export * as ConcurrencyLimit from "./ConcurrencyLimit.js"
 /**
  * @since 0.1.0
  */
+export * as Deadline from "./Deadline.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Degradation from "./Degradation.js"
 
 /**

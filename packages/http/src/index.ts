@@ -7,6 +7,11 @@
 /**
  * @since 0.1.0
  */
+export * as DeadlineHttp from "./DeadlineHttp.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as HealthRoutes from "./HealthRoutes.js"
 
 /**

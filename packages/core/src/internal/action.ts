@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
+import * as Deadline from "../Deadline.js"
 import * as Events from "../Events.js"
 import { type CodecError, InProgress, KeyReused, OutcomeUnknown } from "../IdempotencyError.js"
 import * as State from "../IdempotencyState.js"
@@ -70,7 +71,9 @@ export const call = <A, E, R>(store: Store.Service, request: Call<A, E, R>): Eff
         return Effect.zipRight(restore(flying.agreed.await), restore(call(store, request)))
       }
       const flight = new Flight<Landed<A, E>>(flights, id, request.fingerprint)
-      return Effect.flatMap(Effect.forkIn(Effect.interruptible(fly(store, request, flight)), store.scope), (fiber) => {
+      // others may wait for it longer than the first caller has time
+      const run = Deadline.without(fly(store, request, flight))
+      return Effect.flatMap(Effect.forkIn(Effect.interruptible(run), store.scope), (fiber) => {
         // only a flight that was interrupted before it began has not landed by now
         fiber.addObserver(() => flight.land(ended(Exit.fail(closed(request)))))
         return land(flight)
