@@ -1,11 +1,13 @@
 /** The incident agent as one typed program under TestClock: no socket, no file, no real wait. */
 import { describe, expect, it } from "@effect/vitest"
+import * as Events from "@firebreak/core/Events"
 import * as Healing from "@firebreak/core/Healing"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as fc from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as TestClock from "effect/TestClock"
@@ -239,29 +241,68 @@ describe("The incident agent", () => {
 describe("The agent's death", () => {
   quickTurns()
 
-  /** A process of the agent of its own: only the world and what is stored outlive it. */
-  const run = (seed: number) => seeded(seed)(Effect.provide(HandleIncident.run(Incident.chapter), Support.layerAgent))
+  const run = (seed: number) => seeded(seed)(Effect.provide(HandleIncident.run(Incident.chapter), Support.layerProcess))
 
   const lateAnswers = { kind: "latency", ms: 100, after: true } as const
   const lateCalls = { kind: "latency", ms: 100 } as const
 
-  it.effect.prop("at any moment of any step costs nothing and repeats nothing", {
-    after: fc.integer({ min: 0, max: 2_600 }),
-    slow: fc.constantFrom(lateAnswers, lateCalls)
-  }, ({ after, slow }) =>
+  type Killing = (agent: Fiber.RuntimeFiber<unknown, unknown>) => Effect.Effect<unknown>
+
+  const at = (millis: number): Killing => (agent) => Effect.zipRight(TestClock.adjust(millis), Fiber.interrupt(agent))
+
+  /** The moment the n-th event is out. */
+  const onEvent = (n: number): Killing => (agent) =>
+    Effect.gen(function*() {
+      const events = yield* Events.Events
+      let left = n
+      const unlisten = events.unsafeListen(() => {
+        if (--left === 0) agent.unsafeInterruptAsFork(FiberId.none)
+      })
+      yield* Support.turnsUntilDone(agent)
+      unlisten()
+    })
+
+  /** The agent dies, is started again, and must have done what it would have done anyway, once. */
+  const survives = (slow: typeof lateAnswers | typeof lateCalls, kill: Killing) =>
     Effect.gen(function*() {
       const world = yield* World
       world.faults = (["datadog", "kubernetes", "elasticache"] as const).map((vendor) => ({ vendor, ...slow }))
-      const first = yield* Effect.fork(run(1))
-      yield* TestClock.adjust(after)
-      yield* Fiber.interrupt(first)
+      yield* kill(yield* Effect.fork(run(1)))
+      const diedIn = eventsOf(world, "StepStarted").at(-1)?.step
 
       const outcome = yield* toTheEnd(run(2))
       expect(outcome.actions).toEqual(["restart_pods", "clear_cache"])
       expect(outcome.errorRate).toBeLessThan(0.01)
       expect(eventsOf(world, "StepSaved").map(({ step }) => step)).toEqual(["gather", "analyse", "remediate", "verify"])
       expect(effects(world)).toEqual(["patchDeployment", "rebootCacheCluster"])
-    }).pipe(Effect.provide(Layer.merge(Support.layerWorld(), Support.layerStores))), { fastCheck: { numRuns: 25 } })
+      return diedIn
+    }).pipe(Effect.provide(Layer.merge(Support.layerWorld(), Support.layerStores)))
+
+  it.effect.each(
+    [
+      ["gather", "the questions are out", 50],
+      ["remediate", "the restart is under way", 150],
+      ["remediate", "the reboot is under way", 250],
+      ["verify", "it looks for the first time", 350]
+    ] as const
+  )("in the middle of %s, while %s, costs nothing and repeats nothing", ([step, , millis]) =>
+    Effect.gen(function*() {
+      expect(yield* survives(lateAnswers, at(millis))).toBe(step)
+      expect(yield* survives(lateCalls, at(millis))).toBe(step)
+    }))
+
+  it.effect("at any of its events costs nothing and repeats nothing", () =>
+    Effect.forEach(Array.from({ length: 22 }, (_, i) => i + 1), (n) => survives(lateAnswers, onEvent(n))))
+
+  it.effect.prop(
+    "at any time costs nothing and repeats nothing",
+    {
+      slow: fc.constantFrom(lateAnswers, lateCalls),
+      millis: fc.integer({ min: 0, max: 2_600 })
+    },
+    ({ millis, slow }) => Effect.asVoid(survives(slow, at(millis))),
+    { fastCheck: { numRuns: 10 } }
+  )
 })
 
 describe("The agent's self-healing", () => {

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, vi } from "@effect/vitest"
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import * as Events from "@firebreak/core/Events"
 import * as Idempotency from "@firebreak/core/Idempotency"
+import { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -82,6 +83,15 @@ export const layerAgent = Layer.mergeAll(
 
 /** The agent's memory, for as many processes as are to share it. */
 export const layerStores = Layer.merge(Checkpoint.layerMemory, Idempotency.layerMemory)
+
+/** What a process of the agent has of its own over shared stores: all of it, what is in flight included, dies with it. */
+export const layerProcess = Layer.merge(
+  layerAgent,
+  Layer.scoped(
+    IdempotencyStore,
+    Effect.zipWith(IdempotencyStore, Effect.scope, (store, scope) => ({ ...store, scope }))
+  )
+)
 
 /** All of it, for tests of a single process. */
 export const layer = (seed?: number) => Layer.provideMerge(Layer.merge(layerAgent, layerStores), layerWorld(seed))
