@@ -47,5 +47,13 @@ export const demos: Readonly<Record<string, Demo>> = {
   "self-healing": {
     about: "a remedy, a failover, and in the end a human: an agent that looks after itself",
     load: () => import("./self-healing.js")
+  },
+  "herd": {
+    about: "a thousand clients and an outage: what jitter does to the moment they all come back",
+    load: () => import("./herd.js")
+  },
+  "metastable": {
+    about: "ten slow seconds that retries turn into an outage, and what prevents it",
+    load: () => import("./metastable.js")
   }
 }
