@@ -118,6 +118,35 @@ const mutants = [
     "",
     ["PolicyParts"]
   ],
+  [
+    "bulkhead: a waiter that left keeps its permit",
+    "internal/slots.ts",
+    "if (!this.line.leave(waiter)) this.release()",
+    "this.line.leave(waiter)",
+    ["Bulkhead", "slots"]
+  ],
+  [
+    "bulkhead: an abandoned waiter stays in line",
+    "internal/slots.ts",
+    "if (!this.line.leave(waiter)) this.release()",
+    "",
+    ["Bulkhead", "slots"]
+  ],
+  ["rate limit: only the latest start is charged", "internal/gcra.ts", "Math.max(tat, at) + cost", "at + cost", [
+    "gcra",
+    "RateLimit"
+  ]],
+  [
+    "rate limit: the first of several limits decides",
+    "internal/gcra.ts",
+    "i < limits.length; i++) {\n    at = ",
+    "i < 1; i++) {\n    at = ",
+    ["gcra"]
+  ],
+  ["retry budget: peeked at, not consumed", "RetryAllowance.ts", "this.left -= cost", "", ["RetryBudget"]],
+  ["retry budget: a rejected retry is not refunded", "RetryAllowance.ts", "this.add(this.costOf(kind))", "", [
+    "RetryBudget"
+  ]],
   ["degradation: a constant counts as a whole value", "DegradationLevel.ts", "0.5", "1", ["DegradationLevel"]],
   [
     "idempotency: the payload's fingerprint is ignored",
@@ -126,7 +155,13 @@ const mutants = [
     "fingerprint === undefined && '' !== ",
     ["Idempotency"]
   ],
-  ["checkpoint: changed code goes unnoticed", "CheckpointHistory.ts", "due !== undefined && due !== found", "due === history.steps", ["Checkpoint"]],
+  [
+    "checkpoint: changed code goes unnoticed",
+    "CheckpointHistory.ts",
+    "due !== undefined && due !== found",
+    "due === history.steps",
+    ["Checkpoint"]
+  ],
   ["health: a hung check holds up the loop", "internal/bounded.ts", "Effect.timeout", "Effect.timeoutOption", [
     "Health"
   ]]
