@@ -157,6 +157,11 @@ export * as HealthCheck from "./HealthCheck.js"
 /**
  * @since 0.1.0
  */
+export * as Hedge from "./Hedge.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Idempotency from "./Idempotency.js"
 
 /**
