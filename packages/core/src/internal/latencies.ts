@@ -26,7 +26,7 @@ export class Latencies {
     const size = Math.min(this.total, this.ring.length)
     if (size < this.minimum) return undefined
     if (this.stale > (this.total > this.ring.length ? this.ring.length / 16 : 0)) {
-      const sorted = this.ring.slice(0, size).sort()
+      const sorted = this.ring.subarray(0, size).toSorted()
       this.cached = sorted[Math.max(0, Math.ceil(this.of * size) - 1)]!
       this.stale = 0
     }
