@@ -1,13 +1,17 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Backoff from "@firebreak/core/Backoff"
 import * as Bulkhead from "@firebreak/core/Bulkhead"
+import * as Chaos from "@firebreak/core/Chaos"
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
 import * as ConcurrencyLimit from "@firebreak/core/ConcurrencyLimit"
 import * as Events from "@firebreak/core/Events"
+import * as Hedge from "@firebreak/core/Hedge"
 import * as Idempotency from "@firebreak/core/Idempotency"
 import * as LimitStrategy from "@firebreak/core/LimitStrategy"
 import * as RateLimit from "@firebreak/core/RateLimit"
+import * as RetryAllowance from "@firebreak/core/RetryAllowance"
+import * as Throttle from "@firebreak/core/Throttle"
 import { readFileSync } from "node:fs"
 
 /** The default of each option, as the page's table of defaults says; the last word of its first cell is the option. */
@@ -92,5 +96,33 @@ describe("the tables of defaults in docs/", () => {
     const { capacity, ...others } = Events.defaults
     expect(others).toEqual({})
     expect(defaultsOf("events")).toMatchObject({ capacity: capacity.toLocaleString("en") })
+  })
+
+  it("are those of RetryBudget", () => {
+    const { within, ...figures } = RetryAllowance.defaults
+    const numbers = Object.entries(figures).map(([option, value]) => [option, `${value}`])
+    expect(defaultsOf("retry-budget")).toMatchObject({ within, ...Object.fromEntries(numbers) })
+  })
+
+  it("are those of Throttle", () => {
+    const { maxProbability, multiplier, within, ...others } = Throttle.defaults
+    expect(others).toEqual({})
+    expect(defaultsOf("throttle")).toMatchObject({
+      multiplier: `${multiplier}`,
+      within,
+      maxProbability: `${maxProbability}`
+    })
+  })
+
+  it("are those of Hedge", () => {
+    const { quantile, ...figures } = Hedge.defaults
+    const numbers = Object.entries(figures).map(([option, value]) => [option, `${value}`])
+    expect(defaultsOf("hedge")).toMatchObject({ delay: `\`quantile(${quantile})\``, ...Object.fromEntries(numbers) })
+  })
+
+  it("are those of Chaos", () => {
+    const { rate, ...others } = Chaos.defaults
+    expect(others).toEqual({})
+    expect(defaultsOf("chaos")).toMatchObject({ rate: `${rate}` })
   })
 })
