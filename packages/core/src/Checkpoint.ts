@@ -27,7 +27,7 @@ import { type RunError, RunInProgress, type StepCodecError } from "./CheckpointE
 import { CheckpointStore, type Run, type Step } from "./CheckpointStore.js"
 import * as Run_ from "./internal/checkpointRun.js"
 import * as Check from "./internal/options.js"
-import { codec, encoder, type Fault } from "./internal/outcomeCodec.js"
+import { codec, encoder, type Fault, voided } from "./internal/outcomeCodec.js"
 import type { StoreError } from "./StoreError.js"
 
 export {
@@ -497,7 +497,3 @@ const outcomeCodec = (
   }
   return found
 }
-
-/** An `Effect<number>` is an `Effect<void>` to the compiler; a step or a run without a schema drops its value. */
-const voided = <A, E, R>(success: Schema.Schema.Any | undefined, effect: Effect.Effect<A, E, R>) =>
-  success === undefined ? Effect.asVoid(effect) as Effect.Effect<A, E, R> : effect

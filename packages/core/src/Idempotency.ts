@@ -24,7 +24,7 @@ import * as Action_ from "./internal/action.js"
 import { canonicalJson } from "./internal/canonicalJson.js"
 import { sha256 } from "./internal/hash.js"
 import * as Check from "./internal/options.js"
-import { codec, encoder, type Fault, type OutcomeCodec, toJson } from "./internal/outcomeCodec.js"
+import { codec, encoder, type Fault, type OutcomeCodec, toJson, voided } from "./internal/outcomeCodec.js"
 import type { Rejection } from "./Rejection.js"
 import type { StoreError } from "./StoreError.js"
 
@@ -199,7 +199,7 @@ export const make = <
       start(settings, outcome, {
         key: options.key(payload, encoded),
         fingerprint: sha256(json),
-        body: Effect.suspend(() => body(payload)),
+        body: voided(options.success, Effect.suspend(() => body(payload))),
         onUnknown: typeof onUnknown === "string" ? onUnknown : Effect.suspend(() => onUnknown.probe(payload))
       }))
   return Object.assign(call, { operation }) as Action<any, any, any, any>
@@ -259,7 +259,7 @@ export const once = <
     start(settings, outcome, {
       key: options.key,
       fingerprint: sha256(json),
-      body: effect,
+      body: voided(options.success, effect),
       onUnknown: typeof onUnknown === "string" ? onUnknown : onUnknown.probe
     })) as Effect.Effect<any, any, any>
 }

@@ -289,23 +289,26 @@ describe("a step", () => {
       assert.deepStrictEqual(take(), ["a", "a", "a"])
     }))
 
-  test("without a success schema gives nothing, now and later", () =>
-    Effect.gen(function*() {
-      let crash = true
-      const seen: Array<void> = []
-      const flow = Checkpoint.workflow("handle", {
-        payload: Incident,
-        key: ({ id }) => id
-      }, () =>
-        Effect.gen(function*() {
-          seen.push(yield* Checkpoint.step("count", {}, Effect.succeed(1)))
-          return crash ? yield* Effect.interrupt : 2
-        }))
-      yield* Effect.exit(flow.run(one))
-      crash = false
-      assert.isUndefined(yield* flow.run(one))
-      assert.deepStrictEqual(seen, [undefined, undefined])
-    }))
+  for (const [schema, options] of [["no schema", {}], ["the schema Void", { success: Schema.Void }]] as const) {
+    test(`with ${schema} gives nothing, now and later, whatever its body gave`, () =>
+      Effect.gen(function*() {
+        let crash = true
+        const seen: Array<void> = []
+        const flow = Checkpoint.workflow("handle", {
+          payload: Incident,
+          key: ({ id }) => id,
+          ...options
+        }, () =>
+          Effect.gen(function*() {
+            seen.push(yield* Checkpoint.step("count", options, Effect.sync(() => new Map([[1, 1n]]))))
+            return crash ? yield* Effect.interrupt : 2
+          }))
+        yield* Effect.exit(flow.run(one))
+        crash = false
+        assert.isUndefined(yield* flow.run(one))
+        assert.deepStrictEqual(seen, [undefined, undefined])
+      }))
+  }
 
   test("of the same name again is numbered, and told apart after a crash", () =>
     Effect.gen(function*() {

@@ -804,6 +804,20 @@ describe("Idempotency", () => {
       })
     )
 
+    for (const [schema, options] of [["no schema", {}], ["the schema Void", { success: Schema.Void }]] as const) {
+      test(
+        `with ${schema} a success is nothing, whatever the body gave: it is recorded and replayed`,
+        Effect.gen(function*() {
+          let runs = 0
+          const body = Effect.sync(() => new Map([[++runs, 1n]]))
+          const made = Idempotency.make("made", { payload: Schema.Void, key: () => "k", ...options }, () => body)
+          const once = Idempotency.once({ operation: "once", key: "k", ...options }, body)
+          for (const call of [made(), made(), once, once]) assert.isUndefined(yield* call)
+          assert.strictEqual(runs, 2)
+        })
+      )
+    }
+
     test(
       "a stored outcome that no longer fits the schema is a typed error; nothing runs",
       Effect.gen(function*() {

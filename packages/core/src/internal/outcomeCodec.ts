@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
 import { canonicalJson, NotJson, showPath } from "./canonicalJson.js"
 
 /** What was being encoded or, for a `record`, decoded. */
@@ -64,6 +65,15 @@ export const codec = <A, IA, RA, E, IE, RE, F>(
       })
   }
 }
+
+/** An `Effect<number>` is an `Effect<void>` to the compiler: without a success schema, or with Void, its value is dropped. */
+export const voided = <A, E, R>(
+  success: Schema.Schema.Any | undefined,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  success === undefined || SchemaAST.isVoidKeyword(success.ast)
+    ? Effect.asVoid(effect) as Effect.Effect<A, E, R>
+    : effect
 
 interface Stored {
   readonly _tag: "Success" | "Failure"
