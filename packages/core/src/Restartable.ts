@@ -3,10 +3,10 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Scope from "effect/Scope"
 import { closeOver } from "./internal/closeOver.js"
@@ -73,7 +73,9 @@ export const make = <A, E, R>(
   Remedy.make(`restart ${name}`, Effect.void, limits)
   return Effect.gen(function*() {
     const context = yield* Effect.context<Exclude<R, Scope.Scope>>()
-    let state: State<A, E>
+    const outer = yield* Effect.scope
+    const abandoned = Exit.die(new Error(`Restartable "${name}": its restart was interrupted`))
+    let state: Started<A, E> | Restarting<A, E>
     let restarts = 0
     let closed = false
 
@@ -87,42 +89,64 @@ export const make = <A, E, R>(
     const build = (restore: <B, F, S>(effect: Effect.Effect<B, F, S>) => Effect.Effect<B, F, S>) =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
-        const built = yield* restore(program).pipe(
-          Scope.extend(scope),
-          closeOver(context),
-          Effect.exit
-        )
-        const interrupted = Exit.isFailure(built) && Cause.isInterruptedOnly(built.cause)
-        const exit = interrupted ? Exit.die(new Error(`Restartable "${name}": its start was interrupted`)) : built
+        const exit = yield* restore(program).pipe(Scope.extend(scope), closeOver(context), Effect.exit)
         if (closed || Exit.isFailure(exit)) yield* stop(scope)
-        state = { _tag: "Started", scope, exit }
-        return exit
+        return { _tag: "Started", scope, exit } as const
       })
 
-    const restart: Effect.Effect<void, E> = Effect.uninterruptibleMask((restore) =>
-      Effect.suspend(() => {
+    const rebuild = (previous: Started<A, E>, restarting: Restarting<A, E>) =>
+      Effect.gen(function*() {
+        yield* stop(previous.scope)
+        const started = yield* build(Effect.interruptible)
+        const exit = restarting.callers === 0 && Exit.isInterrupted(started.exit) ? abandoned : started.exit
+        restarts++
+        state = { ...started, exit }
+        yield* Deferred.done(restarting.done, exit)
+      })
+
+    // it runs on its own fiber, so that no caller's interruption fails the others; when all have left, it is given up
+    const restart: Effect.Effect<void, E> = Effect.uninterruptibleMask((restore) => {
+      const join = (restarting: Restarting<A, E>) =>
+        Effect.onExit(restore(Deferred.await(restarting.done)), () => {
+          restarting.callers--
+          return state === restarting && restarting.callers === 0 && restarting.fiber !== undefined
+            ? Fiber.interrupt(restarting.fiber)
+            : Effect.void
+        })
+      return Effect.suspend((): Effect.Effect<unknown, E> => {
         if (closed) return Effect.interrupt
-        if (state._tag === "Restarting") return Effect.asVoid(restore(Deferred.await(state.done)))
-        const previous = state
-        const done = Deferred.unsafeMake<A, E>(FiberId.none)
-        state = { _tag: "Restarting", done }
-        return Effect.gen(function*() {
-          if (previous._tag === "Started") yield* stop(previous.scope)
-          const exit = yield* build(restore)
-          restarts++
-          yield* Deferred.done(done, exit)
-          yield* exit
+        if (state._tag === "Restarting") {
+          if (state.callers === 0) {
+            return Effect.zipRight(restore(Effect.exit(Deferred.await(state.done))), restore(restart))
+          }
+          state.callers++
+          return join(state)
+        }
+        const restarting: Restarting<A, E> = {
+          _tag: "Restarting",
+          done: Deferred.unsafeMake(FiberId.none),
+          callers: 1,
+          fiber: undefined
+        }
+        const forked = Effect.forkIn(rebuild(state, restarting), outer)
+        state = restarting
+        return Effect.flatMap(forked, (fiber) => {
+          restarting.fiber = fiber
+          return join(restarting)
         })
       })
-    )
+    })
 
-    yield* Effect.addFinalizer(() =>
-      Effect.suspend(() => {
-        closed = true
-        return state._tag === "Started" ? stop(state.scope) : Effect.void
+    const close = Effect.suspend(() => {
+      closed = true
+      return state._tag === "Started" ? stop(state.scope) : Effect.void
+    })
+    yield* Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(build(restore), (started) => {
+        state = started
+        return Effect.zipRight(Effect.addFinalizer(() => close), started.exit)
       })
     )
-    yield* Effect.uninterruptibleMask((restore) => Effect.flatten(build(restore)))
     return {
       name,
       get: Effect.suspend(() => state._tag === "Restarting" ? Deferred.await(state.done) : state.exit),
@@ -137,6 +161,16 @@ export const make = <A, E, R>(
 // internal
 // -----------------------------------------------------------------------------
 
-type State<A, E> =
-  | { readonly _tag: "Started"; readonly scope: Scope.CloseableScope; readonly exit: Exit.Exit<A, E> }
-  | { readonly _tag: "Restarting"; readonly done: Deferred.Deferred<A, E> }
+interface Started<A, E> {
+  readonly _tag: "Started"
+  readonly scope: Scope.CloseableScope
+  readonly exit: Exit.Exit<A, E>
+}
+
+interface Restarting<A, E> {
+  readonly _tag: "Restarting"
+  readonly done: Deferred.Deferred<A, E>
+  /** Callers of `restart` that wait for it; with none left it is being given up. */
+  callers: number
+  fiber: Fiber.Fiber<void> | undefined
+}

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Restartable from "@firebreak/core/Restartable"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -88,39 +89,133 @@ describe("Restartable", () => {
       expect(built).toBe(2)
     }))
 
-  it.scoped("a restart that is interrupted while it builds leaves nothing open and can be repeated", () =>
-    Effect.gen(function*() {
-      const log: Array<string> = []
-      let hang = false
-      const build = Effect.zipRight(tracked(log), Effect.suspend(() => hang ? Effect.never : Effect.void))
-      const program = yield* Restartable.make(build, { name: "hanging" })
-      hang = true
-      const restart = yield* Effect.fork(program.restart)
-      yield* Effect.yieldNow()
-      yield* Fiber.interrupt(restart)
-      expect(log).toEqual(["open 1", "close 1", "open 2", "close 2"])
-      expect(Exit.isFailure(yield* Effect.exit(program.get))).toBe(true)
-      hang = false
-      yield* program.restart
-      yield* program.get
-      expect(log.at(-1)).toBe("open 3")
-    }))
-
-  it.effect("a restart under way when the scope closes leaves nothing open", () =>
+  it.scoped("a caller of `restart` that is interrupted disturbs neither the restart nor the others who wait for it", () =>
     Effect.gen(function*() {
       const log: Array<string> = []
       const gate = yield* Deferred.make<void>()
       let hold = false
       const build = Effect.zipLeft(tracked(log), Effect.suspend(() => hold ? Deferred.await(gate) : Effect.void))
+      const program = yield* Restartable.make(build, { name: "shared" })
+      hold = true
+      const first = yield* Effect.fork(program.restart)
+      yield* Effect.yieldNow()
+      const second = yield* Effect.fork(program.restart)
+      const user = yield* Effect.fork(program.get)
+      yield* Effect.yieldNow()
+      expect(Exit.isInterrupted(yield* Fiber.interrupt(first))).toBe(true)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(second)
+      expect(yield* Fiber.join(user)).toBe(2)
+      expect(yield* program.restarts).toBe(1)
+      expect(log).toEqual(["open 1", "close 1", "open 2"])
+    }))
+
+  it.scoped("a restart that all its callers have left is given up, and can be repeated", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      let hang = false
+      const build = Effect.zipLeft(tracked(log), Effect.suspend(() => hang ? Effect.never : Effect.void))
+      const program = yield* Restartable.make(build, { name: "hanging" })
+      hang = true
+      const restarts = yield* Effect.all([Effect.fork(program.restart), Effect.fork(program.restart)])
+      yield* Effect.yieldNow()
+      const user = yield* Effect.fork(program.get)
+      yield* Fiber.interruptAll(restarts)
+      expect(log).toEqual(["open 1", "close 1", "open 2", "close 2"])
+      expect(yield* Fiber.await(user)).toEqual(
+        Exit.die(new Error("Restartable \"hanging\": its restart was interrupted"))
+      )
+      hang = false
+      yield* program.restart
+      expect(yield* program.get).toBe(3)
+    }))
+
+  it.scoped("who restarts while a restart is given up gets a new one", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      let built = 0
+      const build = Effect.suspend(() => {
+        built++
+        return built !== 2
+          ? Effect.succeed(built)
+          : Effect.zipRight(Effect.addFinalizer(() => Deferred.await(gate)), Effect.never)
+      })
+      const program = yield* Restartable.make(build, { name: "slow to stop" })
+      const first = yield* Effect.fork(program.restart)
+      yield* Effect.yieldNow()
+      const leaving = yield* Effect.fork(Fiber.interrupt(first))
+      yield* Effect.yieldNow()
+      const second = yield* Effect.fork(program.restart)
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(leaving)
+      yield* Fiber.join(second)
+      expect(yield* program.get).toBe(3)
+    }))
+
+  it.effect("a start that is interrupted is an interruption and leaves nothing open", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      const start = Restartable.make(Effect.zipRight(tracked(log), Effect.never), { name: "hanging" })
+      const fiber = yield* Effect.fork(Effect.scoped(start))
+      yield* Effect.yieldNow()
+      const exit = yield* Fiber.interrupt(fiber)
+      expect(Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)).toBe(true)
+      expect(log).toEqual(["open 1", "close 1"])
+    }))
+
+  it.scoped("a build that interrupts itself fails its callers with that, and can be repeated", () =>
+    Effect.gen(function*() {
+      let interrupts = false
+      const build = Effect.suspend(() => interrupts ? Effect.interrupt : Effect.succeed("up"))
+      const program = yield* Restartable.make(build, { name: "odd" })
+      interrupts = true
+      expect(Exit.isInterrupted(yield* Effect.exit(program.restart))).toBe(true)
+      expect(Exit.isInterrupted(yield* Effect.exit(program.get))).toBe(true)
+      interrupts = false
+      yield* program.restart
+      expect(yield* program.get).toBe("up")
+    }))
+
+  it.effect("a restart under way when the scope closes is interrupted and leaves nothing open", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      let hold = false
+      const build = Effect.zipLeft(tracked(log), Effect.suspend(() => hold ? Effect.never : Effect.void))
       const scope = yield* Scope.make()
       const program = yield* Restartable.make(build, { name: "closing" }).pipe(Scope.extend(scope))
       hold = true
       const restart = yield* Effect.fork(program.restart)
       yield* Effect.yieldNow()
+      const user = yield* Effect.fork(program.get)
+      yield* Effect.yieldNow()
       yield* Scope.close(scope, Exit.void)
-      yield* Deferred.succeed(gate, undefined)
-      yield* Fiber.await(restart)
       expect(log).toEqual(["open 1", "close 1", "open 2", "close 2"])
+      expect(Exit.isInterrupted(yield* Fiber.await(restart))).toBe(true)
+      expect(Exit.isInterrupted(yield* Fiber.await(user))).toBe(true)
+      expect(Exit.isInterrupted(yield* Effect.exit(program.restart))).toBe(true)
+      expect(log).toHaveLength(4)
+    }))
+
+  it.effect("a restart that is still stopping the old one when the scope closes does not build", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      const stopping = yield* Deferred.make<void>()
+      const gate = yield* Deferred.make<void>()
+      const build = Effect.zipLeft(
+        tracked(log),
+        Effect.addFinalizer(() => Effect.zipRight(Deferred.succeed(stopping, undefined), Deferred.await(gate)))
+      )
+      const scope = yield* Scope.make()
+      const program = yield* Restartable.make(build, { name: "slow to stop" }).pipe(Scope.extend(scope))
+      const restart = yield* Effect.fork(program.restart)
+      yield* Deferred.await(stopping)
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(closing)
+      expect(Exit.isInterrupted(yield* Fiber.await(restart))).toBe(true)
+      expect(log).toEqual(["open 1", "close 1"])
     }))
 
   it("its remedy has the cooldown of the book", () => {
