@@ -173,7 +173,7 @@ export interface CircuitBreaker extends Stage.Staged {
   readonly forceClosed: Effect.Effect<void>
   /** Closes the circuit and forgets its failures. */
   readonly reset: Effect.Effect<void>
-  /** Rejects every call until the scope ends; several may overlap, and the circuit closes after the last. */
+  /** Rejects every call until the scope ends, whatever else is done by hand; then goes on in the state it had. */
   readonly isolate: Effect.Effect<void, never, Scope.Scope>
   /** What a successor needs to go on where this one is, by wall-clock time. Counts towards opening are not in it. */
   readonly snapshot: Effect.Effect<Snapshot>
@@ -306,18 +306,16 @@ export const protect =
 
 const resolve = (options: Options): Settings => {
   const resetAfter = options.resetAfter ?? defaults.resetAfter
-  const resetMillis = (openings: number, draw: number) =>
-    Check.millis(
-      "CircuitBreaker",
-      "resetAfter",
-      typeof resetAfter === "function" ? resetAfter(openings, draw) : resetAfter
-    )
+  // a function is asked in the middle of a call, where its faults would be the call's: what is no time is the shortest
+  const resetMillis = typeof resetAfter === "function"
+    ? (openings: number, draw: number) => Math.max(1, Duration.toMillis(Duration.decode(resetAfter(openings, draw))))
+    : always(Check.millis("CircuitBreaker", "resetAfter", resetAfter, { min: 1 }))
   const first = resetMillis(1, 0)
   const whole = (option: "successThreshold" | "halfOpenPermits") =>
     Check.whole("CircuitBreaker", option, options[option] ?? defaults[option], { min: 1 })
   const machine: CircuitState.Config<any> = {
     trip: options.trip ?? defaultTrip,
-    resetAfter: typeof resetAfter === "function" ? resetMillis : () => first,
+    resetAfter: resetMillis,
     successThreshold: whole("successThreshold"),
     halfOpenPermits: whole("halfOpenPermits"),
     halfOpenTimeout: options.halfOpenTimeout === undefined
@@ -330,5 +328,7 @@ const resolve = (options: Options): Settings => {
   }
   return { machine, classify: options.classify, observeOnly: options.observeOnly ?? false }
 }
+
+const always = (value: number) => (): number => value
 
 const defaultTrip = TripStrategy.countInWindow(defaults)

@@ -24,7 +24,7 @@ export class CircuitOpen extends Data.TaggedError("CircuitOpen")<{
   readonly reason: "open" | "probing" | "recovering" | "forced"
   /** When a call may pass; infinite while held open by hand. */
   readonly retryAfter: Duration.Duration
-  /** The last failure of the dependency, if one opened the circuit. */
+  /** The failure that opened the circuit, if one did. */
   readonly lastFailure: Option.Option<unknown>
 }> {
   /**

@@ -148,6 +148,15 @@ export const unsafeRemaining = (fiber: Fiber.RuntimeFiber<any, any>): number => 
   return deadline === Infinity ? Infinity : Math.max(0, deadline - Time.monotonicMillis(fiber))
 }
 
+/**
+ * Whether a running fiber has a deadline, without looking how far away it is.
+ *
+ * @since 0.1.0
+ * @category unsafe
+ */
+export const unsafeIsSet = (fiber: Fiber.RuntimeFiber<any, any>): boolean =>
+  fiber.currentContext.unsafeMap.has(Deadline.key) && unsafeDeadline(fiber) !== Infinity
+
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------

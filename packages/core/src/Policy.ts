@@ -95,20 +95,19 @@ export class AttemptTimeout extends Data.TaggedError("AttemptTimeout")<{ readonl
 }
 
 /**
- * The errors that a policy of these options adds.
+ * The errors that a policy of these options adds. An option that may be undefined counts as given.
  *
  * @since 0.1.0
  * @category models
  */
 export type Added<O> =
-  | (O extends { readonly deadline: Duration.DurationInput } ? Deadline.DeadlineExceeded : never)
-  | (O extends { readonly bulkhead: Stage.Staged | Context.Tag<any, any> } ? Bulkhead.BulkheadFull : never)
-  | (O extends { readonly throttle: Stage.Staged | Context.Tag<any, any> } ? Throttle.Throttled : never)
-  | (O extends { readonly rateLimit: Stage.Staged | Context.Tag<any, any> } ? RateLimit.RateLimited : never)
-  | (O extends { readonly concurrencyLimit: Stage.Staged | Context.Tag<any, any> } ? ConcurrencyLimit.LimitExceeded
-    : never)
-  | (O extends { readonly breaker: Stage.Staged | Context.Tag<any, any> } ? CircuitBreaker.CircuitOpen : never)
-  | (O extends { readonly attemptTimeout: Duration.DurationInput } ? AttemptTimeout : never)
+  | Where<O, "deadline", Deadline.DeadlineExceeded>
+  | Where<O, "bulkhead", Bulkhead.BulkheadFull>
+  | Where<O, "throttle", Throttle.Throttled>
+  | Where<O, "rateLimit", RateLimit.RateLimited>
+  | Where<O, "concurrencyLimit", ConcurrencyLimit.LimitExceeded>
+  | Where<O, "breaker", CircuitBreaker.CircuitOpen>
+  | Where<O, "attemptTimeout", AttemptTimeout>
 
 /**
  * The services that a policy of these options needs.
@@ -117,21 +116,56 @@ export type Added<O> =
  * @category models
  */
 export type Needed<O> =
-  | (O extends { readonly bulkhead: Context.Tag<infer I, any> } ? I : never)
-  | (O extends { readonly throttle: Context.Tag<infer I, any> } ? I : never)
-  | (O extends { readonly rateLimit: Context.Tag<infer I, any> } ? I : never)
-  | (O extends { readonly concurrencyLimit: Context.Tag<infer I, any> } ? I : never)
-  | (O extends { readonly breaker: Context.Tag<infer I, any> } ? I : never)
-  | (O extends { readonly retry: { readonly schedule: Schedule.Schedule<any, any, infer R> } } ? R : never)
-  | (O extends { readonly retry: { readonly budget: Context.Tag<infer I, any> } } ? I : never)
+  | TagOf<Given<O, "bulkhead" | "throttle" | "rateLimit" | "concurrencyLimit" | "breaker">>
+  | TagOf<Given<Given<O, "retry">, "budget">>
+  | ScheduleContext<Given<O, "retry">>
 
 /**
- * The errors a policy of these options accepts: those its `while` can judge.
+ * The errors a policy of these options accepts: those that its `while` and its schedule can judge. With an attempt
+ * timeout the schedule must be able to judge `AttemptTimeout` as well; if it cannot, no error is accepted.
  *
  * @since 0.1.0
  * @category models
  */
-export type Accepted<O> = O extends { readonly retry: { readonly while: (error: infer E) => boolean } } ? E : unknown
+export type Accepted<O> = [Given<O, "retry">] extends [never] ? unknown
+  : Given<O, "retry"> extends {
+    readonly while: (error: infer E) => boolean
+    readonly schedule: Schedule.Schedule<any, infer In, any>
+  } ? [Where<O, "attemptTimeout", AttemptTimeout>] extends [In] ? E & In : never
+  : unknown
+
+/**
+ * What an option can be when it is there.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Given<O, K extends string> = O extends unknown ? K extends keyof O ? Exclude<O[K], undefined> : never
+  : never
+
+/**
+ * `A` where the option may be given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Where<O, K extends string, A> = [Given<O, K>] extends [never] ? never : A
+
+/**
+ * The services that a retry's schedule needs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ScheduleContext<P> = P extends { readonly schedule: Schedule.Schedule<any, any, infer R> } ? R : never
+
+/**
+ * The services behind tags; parts that are values need none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type TagOf<P> = P extends Context.Tag<infer I, any> ? I : never
 
 /**
  * Makes a policy.

@@ -7,8 +7,8 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
+import * as CallWindow from "./internal/callWindow.js"
 import * as Check from "./internal/options.js"
-import * as Window from "./internal/callWindow.js"
 
 /**
  * A strategy over counters of type `C`. Write your own by implementing it.
@@ -79,8 +79,8 @@ export const countInWindow = (options: {
 }
 
 /**
- * Over which calls a rate is taken: those of a span of time, or the latest so many. Both forget in tenths: a window of
- * 10 seconds holds between 9 and 10, one of 100 calls between 91 and 100 once it is full.
+ * Over which calls a rate is taken: those of a span of time, which forgets in tenths (a window of 10 seconds holds between
+ * 9 and 10), or exactly the latest so many.
  *
  * @since 0.1.0
  * @category models
@@ -96,16 +96,11 @@ export type Over = { readonly within: Duration.DurationInput } | { readonly late
  */
 export const failureRate = (
   options: { readonly rate: number; readonly minimumCalls?: number | undefined } & Over
-): TripStrategy<Window.Window> => {
-  const { judge, slotOf } = rateOf("TripStrategy.failureRate", options)
-  return {
-    initial: Window.empty,
-    reads: "within" in options ? "time" : "nothing",
-    onSuccess: (window, now) => Window.add(window, slotOf(window, now), false),
-    onFailure: (window, now) => Window.add(window, slotOf(window, now), true),
-    trips: judge,
-    recentFailures: (window, now) => Window.sum(window, slotOf(window, now)).bad
-  }
+): TripStrategy<unknown> => {
+  const module = "TripStrategy.failureRate"
+  return "within" in options
+    ? rated(module, options, overTime(module, options.within), "time", (_, failed) => failed)
+    : rated(module, options, overLatest(module, options), "nothing", (_, failed) => failed)
 }
 
 /**
@@ -121,19 +116,12 @@ export const slowCallRate = (
     readonly slowerThan: Duration.DurationInput
     readonly minimumCalls?: number | undefined
   } & Over
-): TripStrategy<Window.Window> => {
-  const { judge, slotOf } = rateOf("TripStrategy.slowCallRate", options)
-  const slow = Check.millis("TripStrategy.slowCallRate", "slowerThan", options.slowerThan)
-  const count = (window: Window.Window, now: number, elapsed: number) =>
-    Window.add(window, slotOf(window, now), elapsed > slow)
-  return {
-    initial: Window.empty,
-    reads: "elapsed",
-    onSuccess: count,
-    onFailure: count,
-    trips: judge,
-    recentFailures: (window, now) => Window.sum(window, slotOf(window, now)).bad
-  }
+): TripStrategy<unknown> => {
+  const module = "TripStrategy.slowCallRate"
+  const slow = Check.millis(module, "slowerThan", options.slowerThan)
+  return "within" in options
+    ? rated(module, options, overTime(module, options.within), "elapsed", (elapsed) => elapsed > slow)
+    : rated(module, options, overLatest(module, options), "elapsed", (elapsed) => elapsed > slow)
 }
 
 /**
@@ -163,19 +151,56 @@ export const either = <A, B>(a: TripStrategy<A>, b: TripStrategy<B>): TripStrate
 // internal
 // -----------------------------------------------------------------------------
 
-const rateOf = (
-  module: string,
-  options: { readonly rate: number; readonly minimumCalls?: number | undefined } & Over
-) => {
-  const rate = Check.between(module, "rate", options.rate, { min: Number.EPSILON, max: 1 })
-  const minimumCalls = Check.whole(module, "minimumCalls", options.minimumCalls ?? 20, { min: 1 })
-  const width = "within" in options
-    ? Check.millis(module, "within", options.within, { min: Window.buckets }) / Window.buckets
-    : Math.ceil(Check.whole(module, "latest", options.latest, { min: minimumCalls }) / Window.buckets)
-  const slotOf = (window: Window.Window, now: number) => Math.floor(("within" in options ? now : window.count) / width)
-  const judge = (window: Window.Window, now: number) => {
-    const { all, bad } = Window.sum(window, slotOf(window, now))
-    return all >= minimumCalls && bad >= rate * all
+/** A way to count good and bad calls over some of them. */
+interface Span<C> {
+  readonly initial: C
+  readonly add: (counter: C, now: number, bad: boolean) => C
+  readonly sum: (counter: C, now: number) => { readonly all: number; readonly bad: number }
+}
+
+const defaultMinimum = 20
+
+const overTime = (module: string, within: Duration.DurationInput): Span<CallWindow.Window> => {
+  const width = Check.millis(module, "within", within, { min: CallWindow.buckets }) / CallWindow.buckets
+  return {
+    initial: CallWindow.empty,
+    add: (window, now, bad) => CallWindow.add(window, Math.floor(now / width), bad),
+    sum: (window, now) => CallWindow.sum(window, Math.floor(now / width))
   }
-  return { slotOf, judge }
+}
+
+const overLatest = (
+  module: string,
+  options: { readonly latest: number; readonly minimumCalls?: number | undefined }
+): Span<CallWindow.Latest> => {
+  const size = Check.whole(module, "latest", options.latest, { min: options.minimumCalls ?? defaultMinimum })
+  return {
+    initial: CallWindow.none,
+    add: (latest, _, bad) => CallWindow.push(latest, size, bad),
+    sum: (latest) => latest
+  }
+}
+
+/** A strategy over a share of bad calls. Its counter is nobody's business but its own. */
+const rated = <C>(
+  module: string,
+  options: { readonly rate: number; readonly minimumCalls?: number | undefined },
+  span: Span<C>,
+  reads: "nothing" | "time" | "elapsed",
+  isBad: (elapsed: number, failed: boolean) => boolean
+): TripStrategy<unknown> => {
+  const rate = Check.between(module, "rate", options.rate, { min: Number.EPSILON, max: 1 })
+  const minimumCalls = Check.whole(module, "minimumCalls", options.minimumCalls ?? defaultMinimum, { min: 1 })
+  const strategy: TripStrategy<C> = {
+    initial: span.initial,
+    reads,
+    onSuccess: (counter, now, elapsed) => span.add(counter, now, isBad(elapsed, false)),
+    onFailure: (counter, now, elapsed) => span.add(counter, now, isBad(elapsed, true)),
+    trips: (counter, now) => {
+      const { all, bad } = span.sum(counter, now)
+      return all >= minimumCalls && bad >= rate * all
+    },
+    recentFailures: (counter, now) => span.sum(counter, now).bad
+  }
+  return strategy as TripStrategy<unknown>
 }

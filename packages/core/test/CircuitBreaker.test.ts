@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as Deadline from "@firebreak/core/Deadline"
 import * as Events from "@firebreak/core/Events"
 import * as Rejection from "@firebreak/core/Rejection"
 import * as Cause from "effect/Cause"
@@ -407,6 +408,120 @@ describe("CircuitBreaker", () => {
       expect(yield* breaker.stats).toMatchObject({ state: "open", timeUntilRetry: Duration.seconds(5) })
       yield* breaker.reconfigure({ trip: CircuitBreaker.consecutive(9) })
       expect(yield* state(breaker)).toBe("open")
+    }))
+
+  it.effect("a full window of the latest calls can trip, with exactly as many calls as it holds", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({
+        name: "latest",
+        trip: CircuitBreaker.failureRate({ rate: 0.5, latest: 20 })
+      })
+      for (let i = 0; i < 19; i++) yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* state(breaker)).toBe("closed")
+      yield* Effect.ignore(breaker.protect(boom))
+      expect(yield* state(breaker)).toBe("open")
+    }))
+
+  it.effect("a `classify` that throws says failure, and gives a probe's permit back", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened({
+        halfOpenTimeout: "1 hour",
+        classify: () => {
+          throw new Error("classify bug")
+        }
+      })
+      yield* TestClock.adjust("30 seconds")
+      expect(yield* Effect.exit(breaker.protect(boom))).toEqual(Exit.fail("boom"))
+      expect(yield* breaker.stats).toMatchObject({ state: "open", timeUntilRetry: Duration.seconds(30) })
+    }))
+
+  it.effect("a defect beside a typed error is a failure, whatever `classify` says of the error", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({
+        name: "both",
+        trip: CircuitBreaker.consecutive(1),
+        classify: () => "ignore"
+      })
+      yield* Effect.exit(breaker.protect(Effect.ensuring(boom, Effect.die("bug"))))
+      expect(yield* state(breaker)).toBe("open")
+    }))
+
+  it.effect("learns of a dependency that hangs until the deadline, and nothing of a caller who leaves", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({ name: "hung", trip: CircuitBreaker.consecutive(1) })
+      const left = yield* Effect.fork(Deadline.within(breaker.protect(Effect.never), "1 second"))
+      yield* TestClock.adjust("500 millis")
+      yield* Fiber.interrupt(left)
+      expect(yield* state(breaker)).toBe("closed")
+      const hung = yield* Effect.fork(Effect.flip(Deadline.within(breaker.protect(Effect.never), "1 second")))
+      yield* TestClock.adjust("1 second")
+      expect((yield* Fiber.join(hung))._tag).toBe("DeadlineExceeded")
+      expect(yield* state(breaker)).toBe("open")
+    }))
+
+  it.effect("stays isolated whatever is done by hand meanwhile, and then goes on in the state it had", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened()
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* breaker.isolate
+        yield* breaker.reset
+        expect(yield* Effect.flip(breaker.protect(Effect.void))).toMatchObject({ reason: "forced" })
+        yield* Effect.scoped(breaker.isolate)
+        expect(yield* breaker.stats).toMatchObject({ state: "forced-open" })
+        yield* breaker.forceOpen
+      }))
+      expect(yield* breaker.stats).toMatchObject({ state: "forced-open" })
+      yield* breaker.reset
+      yield* breaker.protect(Effect.void)
+    }))
+
+  it.effect("a late failure of another epoch is not the one that opened the circuit", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({ ...three, successThreshold: 1 })
+      const gate = yield* Deferred.make<void>()
+      const late = yield* Effect.fork(
+        Effect.ignore(breaker.protect(Effect.zipRight(Deferred.await(gate), Effect.fail("late"))))
+      )
+      yield* Effect.yieldNow()
+      for (let i = 0; i < 3; i++) yield* Effect.ignore(breaker.protect(boom))
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(late)
+      expect((yield* Effect.flip(breaker.protect(Effect.void))).lastFailure).toEqual(Option.some("boom"))
+      yield* breaker.forceOpen
+      expect((yield* Effect.flip(breaker.protect(Effect.void))).lastFailure).toEqual(Option.none())
+    }))
+
+  it.effect("says how many calls opened it, by its own way of counting", () =>
+    Effect.gen(function*() {
+      const events = yield* Events.subscribe
+      const breaker = yield* CircuitBreaker.make({
+        name: "slow",
+        trip: CircuitBreaker.slowCallRate({ rate: 0.5, slowerThan: "1 second", minimumCalls: 2, latest: 10 })
+      })
+      const slow = yield* Effect.fork(breaker.protect(Effect.sleep("2 seconds")))
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(slow)
+      yield* breaker.protect(Effect.void)
+      expect(yield* Queue.take(events)).toMatchObject({ _tag: "CircuitOpened", failures: 1 })
+    }).pipe(Effect.scoped, Effect.provide(Events.layer)))
+
+  it.effect("closes again even where its open time is a function that gives nonsense", () =>
+    Effect.gen(function*() {
+      const breaker = yield* opened({ resetAfter: () => NaN, successThreshold: 2 })
+      yield* TestClock.adjust("1 milli")
+      yield* breaker.protect(Effect.void)
+      yield* breaker.protect(Effect.void)
+      expect(yield* state(breaker)).toBe("closed")
+      expect(() => CircuitBreaker.make({ name: "x", resetAfter: 0 })).toThrow(/resetAfter.*at least 1 ms, got 0/)
+    }))
+
+  it.effect("can be taken apart", () =>
+    Effect.gen(function*() {
+      const { protect, reconfigure, reset, restore, snapshot } = yield* CircuitBreaker.make(three)
+      yield* reconfigure({})
+      yield* restore(yield* snapshot)
+      yield* reset
+      expect(yield* protect(Effect.succeed(1))).toBe(1)
     }))
 
   it.effect("a step of the wall clock changes nothing", () =>

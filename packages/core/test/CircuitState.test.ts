@@ -180,18 +180,17 @@ describe("rates", () => {
     expect(trip.recentFailures(counter, now + 3_600_000)).toBe(0)
   }, { fastCheck: { numRuns: 1_000 } })
 
-  it.prop("count the latest calls, to a tenth of them", [
+  it.prop("count exactly the latest calls", [
     fc.array(fc.boolean(), { maxLength: 300 }),
-    fc.integer({ min: 20, max: 120 })
+    fc.integer({ min: 1, max: 120 })
   ], ([outcomes, latest]) => {
-    const trip = TripStrategy.failureRate({ rate: 1, latest })
+    const trip = TripStrategy.failureRate({ rate: 1, latest, minimumCalls: latest })
     let counter = trip.initial
     for (const [i, failed] of outcomes.entries()) {
       counter = failed ? trip.onFailure(counter, NaN, NaN) : trip.onSuccess(counter, NaN, NaN)
-      const chunk = Math.ceil(latest / 10)
-      const lastOf = (count: number) => outcomes.slice(Math.max(0, i + 1 - count), i + 1).filter(Boolean).length
-      expect(trip.recentFailures(counter, NaN)).toBeLessThanOrEqual(lastOf(chunk * 10))
-      expect(trip.recentFailures(counter, NaN)).toBeGreaterThanOrEqual(lastOf(chunk * 9))
+      const last = outcomes.slice(Math.max(0, i + 1 - latest), i + 1)
+      expect(trip.recentFailures(counter, NaN)).toBe(last.filter(Boolean).length)
+      expect(trip.trips(counter, NaN)).toBe(last.length === latest && last.every(Boolean))
     }
   }, { fastCheck: { numRuns: 500 } })
 })

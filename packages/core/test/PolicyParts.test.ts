@@ -252,6 +252,65 @@ describe("Policy", () => {
       expect(yield* concurrencyLimit.stats).toMatchObject({ inFlight: 0 })
     }).pipe(Effect.withRandom(Random.fixed([0.99]))))
 
+  it.effect("a fault in the user's functions ends the call with a defect, and holds nothing", () =>
+    Effect.gen(function*() {
+      const bulkhead = yield* Bulkhead.make({ name: "b", maxConcurrent: 1, maxQueued: 0 })
+      const bug = (): never => {
+        throw new Error("bug")
+      }
+      const always = (_: "down") => true
+      const policies = [
+        Policy.make({ bulkhead, retry: { schedule: Schedule.recurs(1), while: (_: "down") => bug() } }),
+        Policy.make({ bulkhead, retry: { schedule: Backoff.make<"down">({ retryAfter: bug }), while: always } }),
+        Policy.make({ bulkhead, retry: { schedule: Backoff.make<"down">({ onRetry: bug }), while: always } }),
+        Policy.make({
+          bulkhead,
+          retry: { schedule: Backoff.make<"down">({ base: 0, onRetry: () => Effect.die("bug") }), while: always }
+        })
+      ]
+      for (const policy of policies) {
+        const exit = yield* Effect.exit(policy(Effect.fail("down" as const)))
+        expect(Exit.isFailure(exit) && Option.isSome(Cause.dieOption(exit.cause))).toBe(true)
+        expect(yield* bulkhead.stats).toMatchObject({ running: 0 })
+      }
+    }))
+
+  it.effect("a probe that a call became while it waited for its turn comes back when it is interrupted", () =>
+    Effect.gen(function*() {
+      const breaker = yield* CircuitBreaker.make({
+        name: "b",
+        trip: CircuitBreaker.consecutive(1),
+        resetAfter: "1 second",
+        halfOpenTimeout: "1 hour"
+      })
+      const rateLimit = yield* RateLimit.make({ name: "r", limits: [{ rate: 1, per: "10 seconds" }] })
+      const policy = Policy.make({ rateLimit, breaker })
+      yield* policy(Effect.void)
+      const fiber = yield* Effect.fork(policy(Effect.never))
+      yield* TestClock.adjust("1 second")
+      yield* Effect.ignore(breaker.protect(Effect.fail("down")))
+      yield* TestClock.adjust("9 seconds")
+      expect(yield* breaker.stats).toMatchObject({ state: "half-open" })
+      yield* Fiber.interrupt(fiber)
+      yield* breaker.protect(Effect.void)
+      yield* breaker.protect(Effect.void)
+      expect(yield* breaker.stats).toMatchObject({ state: "closed" })
+    }))
+
+  it.effect("asks before it waits whether a retry would begin in time, whatever the schedule", () =>
+    Effect.gen(function*() {
+      const schedules: ReadonlyArray<Schedule.Schedule<unknown>> = [
+        Schedule.spaced("10 seconds"),
+        Backoff.make({ base: "10 seconds", jitter: "none" }).pipe(Backoff.capped("10 seconds"))
+      ]
+      for (const schedule of schedules) {
+        const policy = Policy.make({ deadline: "15 seconds", retry: { schedule, while: (_: "down") => true } })
+        const fiber = yield* Effect.fork(Effect.flip(policy(Effect.fail("down" as const))))
+        yield* TestClock.adjust("10 seconds")
+        expect(yield* Fiber.join(fiber)).toBe("down")
+      }
+    }))
+
   it.effect("gives back what it holds wherever it is interrupted", () =>
     Effect.gen(function*() {
       const bulkhead = yield* Bulkhead.make({ name: "b", maxConcurrent: 3, maxQueued: 1_000 })

@@ -8,6 +8,7 @@ import type * as RateLimit from "@firebreak/core/RateLimit"
 import * as RetryBudget from "@firebreak/core/RetryBudget"
 import type * as Throttle from "@firebreak/core/Throttle"
 import type * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { describe, expect, test } from "tstyche"
 
 class Vendor extends CircuitBreaker.Tag("vendor")<Vendor>() {}
@@ -56,6 +57,25 @@ describe("Policy", () => {
         "env" | Slots | Budget
       >
     >()
+  })
+
+  test("an option that may be undefined counts as given", () => {
+    const maybe = Policy.make({
+      breaker: Vendor as typeof Vendor | undefined,
+      attemptTimeout: "1 second" as "1 second" | undefined
+    })
+    expect(call.pipe(maybe)).type.toBe<
+      Effect.Effect<number, "boom" | CircuitBreaker.CircuitOpen | Policy.AttemptTimeout, "env" | Vendor>
+    >()
+    expect(call.pipe(Policy.make({ breaker: undefined }))).type.toBe<Effect.Effect<number, "boom", "env">>()
+  })
+
+  test("accepts no error that its schedule cannot judge, an attempt timeout included", () => {
+    const schedule = Backoff.make<"boom">({ retryAfter: (error) => error === "boom" ? Option.none() : Option.none() })
+    const retry = { schedule, while: (_: "boom") => true }
+    expect(call.pipe(Policy.make({ retry }))).type.toBe<Effect.Effect<number, "boom", "env">>()
+    expect(Policy.make({ retry })).type.not.toBeCallableWith(null! as Effect.Effect<number, "other">)
+    expect(Policy.make({ retry, attemptTimeout: "1 second" })).type.not.toBeCallableWith(call)
   })
 
   test("accepts no error that its `while` cannot judge", () => {

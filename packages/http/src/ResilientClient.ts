@@ -136,7 +136,8 @@ export const protect: {
       Effect.clockWith((clock) =>
         Policy.make({
           retry: {
-            schedule: Backoff.make<Failure, R2>({
+            // it hears only of errors that `isRetryable` calls so, and those are failures
+            schedule: Backoff.make<any, R2>({
               ...backoff,
               name: backoff.name ?? breaker.name,
               retryAfter: backoff.retryAfter ?? ((failure) => askedBy(failure, clock.unsafeCurrentTimeMillis()))

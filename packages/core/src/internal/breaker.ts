@@ -10,11 +10,12 @@ import * as Stream from "effect/Stream"
 import type { CircuitBreaker, Options, Snapshot, Stats, Transition, Verdict } from "../CircuitBreaker.js"
 import { CircuitOpen } from "../CircuitBreakerError.js"
 import * as CircuitState from "../CircuitState.js"
+import * as Deadline from "../Deadline.js"
 import * as Events from "../Events.js"
-import * as Rejection from "../Rejection.js"
 import { stackless } from "./stackless.js"
 import * as Stage from "./stage.js"
 import * as Time from "./time.js"
+import { verdictOf } from "./verdict.js"
 
 /** Options with their defaults, in milliseconds. */
 export interface Settings {
@@ -61,8 +62,8 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   }
 
   readonly protect = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitOpen, R> =>
-    Effect.suspend(() => {
-      if (!this.plain) return Stage.protect<A, E, R, CircuitOpen>(this, effect)
+    Effect.withFiberRuntime((fiber) => {
+      if (!this.plain || Deadline.unsafeIsSet(fiber)) return Stage.protect<A, E, R, CircuitOpen>(this, effect)
       this.calls++
       // an interrupted call skips both handlers and so counts for nothing, which is what a closed circuit wants
       return watch(effect, this.handlers)
@@ -71,12 +72,13 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   // --- as a stage
 
   get holds(): boolean {
-    return this.state._tag !== "Closed"
+    return this.state._tag !== "Closed" || this.isolations > 0
   }
 
   isShut(fiber: Stage.Running): boolean {
     const { state } = this
     if (this.settings.observeOnly) return false
+    if (this.isolations > 0) return true
     return state._tag === "Open"
       ? Time.monotonicMillis(fiber) < state.retryAt
       : state._tag === "Forced" && state.as === "open"
@@ -95,6 +97,10 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   }
 
   private ask(fiber: Stage.Running): CircuitState.Permit | Stage.Refused {
+    if (this.isolations > 0) {
+      this.rejected++
+      return this.settings.observeOnly ? untracked : new Stage.Refused(this.rejection(Infinity, "forced"))
+    }
     const now = this.advance(fiber)
     const [state, decision] = CircuitState.acquire(this.settings.machine, this.state, now, this.draw)
     this.become(state, fiber)
@@ -104,15 +110,27 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   }
 
   leave(permit: CircuitState.Permit, cause: Cause.Cause<unknown> | undefined, fiber: Stage.Running): void {
-    const verdict = cause === undefined ? "success" : this.judge(cause)
+    const verdict = cause === undefined ? "success" : verdictOf(cause, this.settings.classify)
     if (verdict === "ignore" && permit.probe === undefined) return
     if (verdict === "success") this.successes++
-    if (verdict === "failure") {
-      this.failures++
-      this.lastFailure = Option.some(Cause.squash(cause!))
+    if (verdict === "failure") this.failures++
+    const { trip } = this.settings.machine
+    const untimed = verdict === "success" && permit === this.permit && this.untimed
+    const now = untimed ? NaN : this.advance(fiber)
+    const previous = this.state
+    const next = CircuitState.settle(this.settings.machine, previous, permit, verdict, now, this.draw)
+    if (next._tag === "Open" && next !== previous) {
+      this.lastFailure = cause === undefined ? Option.none() : Option.some(Cause.squash(cause))
+      const elapsed = now - permit.startedAt
+      const failures = !("counter" in previous) ? 1 : trip.recentFailures(
+        cause === undefined
+          ? trip.onSuccess(previous.counter, now, elapsed)
+          : trip.onFailure(previous.counter, now, elapsed),
+        now
+      )
+      return this.become(next, fiber, failures)
     }
-    const now = verdict === "success" && permit === this.permit && this.untimed ? NaN : this.advance(fiber)
-    this.become(CircuitState.settle(this.settings.machine, this.state, permit, verdict, now, this.draw), fiber)
+    this.become(next, fiber)
   }
 
   // --- looking
@@ -123,7 +141,7 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
       const { state } = this
       const completed = this.successes + this.failures
       return Effect.succeed({
-        state: labels[state._tag === "Forced" ? state.as : state._tag],
+        state: labels[this.isolations > 0 ? "open" : state._tag === "Forced" ? state.as : state._tag],
         calls: this.calls,
         successes: this.successes,
         failures: this.failures,
@@ -177,46 +195,58 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
 
   get isolate(): Effect.Effect<void, never, Scope.Scope> {
     return Effect.acquireRelease(
-      Effect.suspend(() => this.isolations++ === 0 ? this.forceOpen : Effect.void),
-      () => Effect.suspend(() => --this.isolations === 0 ? this.reset : Effect.void)
+      Effect.withFiberRuntime((fiber) => {
+        if (this.isolations++ === 0) this.renew(fiber, { _tag: "CircuitForced", breaker: this.name, state: "open" })
+        return Effect.void
+      }),
+      () =>
+        Effect.withFiberRuntime((fiber) => {
+          if (--this.isolations === 0) this.renew(fiber, { _tag: "CircuitReleased", breaker: this.name })
+          return Effect.void
+        })
     )
   }
 
-  restore(snapshot: Snapshot): Effect.Effect<void> {
-    return Effect.withFiberRuntime((fiber) => {
-      const now = Time.monotonicMillis(fiber)
-      const { openings, retryAt } = snapshot
-      const epoch = this.state.epoch + 1
-      switch (snapshot.state) {
-        case "open": {
-          // however far off the other clock was, never longer than this breaker would stay open itself
-          const longest = this.settings.machine.resetAfter(Math.max(1, openings), this.draw)
-          const left = Math.min(longest, Math.max(0, retryAt - Time.wallMillis(fiber)))
-          this.become({ _tag: "Open", epoch, retryAt: now + left, openings: Math.max(1, openings) }, fiber)
-          break
+  get restore(): (snapshot: Snapshot) => Effect.Effect<void> {
+    return (snapshot) =>
+      Effect.withFiberRuntime((fiber) => {
+        const now = Time.monotonicMillis(fiber)
+        const { openings, retryAt } = snapshot
+        const epoch = this.state.epoch + 1
+        switch (snapshot.state) {
+          case "open": {
+            // however far off the other clock was, never longer than this breaker would stay open itself
+            const longest = this.settings.machine.resetAfter(Math.max(1, openings), this.draw)
+            const left = Math.min(longest, Math.max(0, retryAt - Time.wallMillis(fiber)))
+            this.become({ _tag: "Open", epoch, retryAt: now + left, openings: Math.max(1, openings) }, fiber)
+            break
+          }
+          case "forced-open":
+          case "forced-closed":
+            this.become(CircuitState.force(this.state, snapshot.state === "forced-open" ? "open" : "closed"), fiber)
+            break
+          case "closed":
+            this.become(CircuitState.closed(this.settings.machine, epoch), fiber)
         }
-        case "forced-open":
-        case "forced-closed":
-          this.become(CircuitState.force(this.state, snapshot.state === "forced-open" ? "open" : "closed"), fiber)
-          break
-        case "closed":
-          this.become(CircuitState.closed(this.settings.machine, epoch), fiber)
-      }
-      return Effect.void
-    })
+        return Effect.void
+      })
   }
 
-  reconfigure(options: Options): Effect.Effect<void> {
-    const settings = this.resolve(options)
-    return Effect.sync(() => {
-      const { trip } = this.settings.machine
-      this.settings = settings
-      this.plain = this.state._tag === "Closed" && settings.machine.trip.reads !== "elapsed"
-      // another strategy cannot read the counter of this one; the state and its epoch stay
-      if (settings.machine.trip !== trip && "counter" in this.state) {
-        this.state = { ...this.state, counter: settings.machine.trip.initial }
-      }
-    })
+  get reconfigure(): (options: Options) => Effect.Effect<void> {
+    return (options) => {
+      const settings = this.resolve(options)
+      return Effect.sync(() => this.take(settings))
+    }
+  }
+
+  private take(settings: Settings): void {
+    const { trip } = this.settings.machine
+    this.settings = settings
+    this.refresh()
+    // another strategy cannot read the counter of this one; the state and its epoch stay
+    if (settings.machine.trip !== trip && "counter" in this.state) {
+      this.state = { ...this.state, counter: settings.machine.trip.initial }
+    }
   }
 
   // --- internal
@@ -244,19 +274,12 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
     })
   }
 
-  private judge(cause: Cause.Cause<unknown>): Verdict {
-    const failure = Cause.failureOption(cause)
-    if (Option.isNone(failure)) return Cause.isInterruptedOnly(cause) ? "ignore" : "failure"
-    if (Rejection.isRejection(failure.value)) return "ignore"
-    return this.settings.classify === undefined ? "failure" : this.settings.classify(failure.value)
-  }
-
-  private rejection(retryAfter: number): CircuitOpen {
-    const { lastFailure, name: breaker, state } = this
-    const reason = state._tag === "Open" ? "open" : state._tag === "HalfOpen" ? "probing" : state._tag === "Recovering"
-      ? "recovering"
-      : "forced"
-    const error = { breaker, reason, retryAfter: Duration.millis(retryAfter), lastFailure } as const
+  private rejection(
+    retryAfter: number,
+    reason: CircuitOpen["reason"] = reasons[this.state._tag as keyof typeof reasons] ?? "forced"
+  ): CircuitOpen {
+    const lastFailure = reason === "forced" ? Option.none() : this.lastFailure
+    const error = { breaker: this.name, reason, retryAfter: Duration.millis(retryAfter), lastFailure } as const
     return stackless(() => new CircuitOpen(error))
   }
 
@@ -275,46 +298,67 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   /** Lets time do its part; returns the time. */
   private advance(fiber: Stage.Running): number {
     const now = Time.monotonicMillis(fiber)
-    this.become(CircuitState.expire(this.settings.machine, this.state, now, this.draw), fiber)
+    this.become(CircuitState.expire(this.settings.machine, this.state, now, this.draw), fiber, 1)
     return now
   }
 
-  private become(next: CircuitState.State<any>, fiber: Stage.Running): void {
+  private become(next: CircuitState.State<any>, fiber: Stage.Running, failures = 0): void {
     const previous = this.state
     if (next === previous) return
     this.state = next
-    this.plain = next._tag === "Closed" && this.settings.machine.trip.reads !== "elapsed"
+    this.refresh()
     if (next.epoch === previous.epoch) return
     if (next._tag === "Open") this.spent = true
     if (next._tag === "Closed" || next._tag === "Recovering") {
-      this.permit = permitOf(next.epoch)
-      this.handlers = this.handlersOf(this.permit)
+      this.reissue()
       this.lastFailure = Option.none()
     }
-    if (this.events.isActive() || this.bus?.isActive() === true) {
-      const event = this.eventOf(previous, next, fiber)
-      const at = Time.wallMillis(fiber)
-      this.events.unsafePublish(event, at)
-      this.bus?.unsafePublish(event, at)
-    }
+    this.tell(() => this.eventOf(previous, next, fiber, failures), fiber)
+  }
+
+  /** The same state in a new epoch, so that what is under way counts for nothing; probes are begun anew. */
+  private renew(fiber: Stage.Running, event: Events.Event): void {
+    const epoch = this.state.epoch + 1
+    this.state = this.state._tag === "HalfOpen"
+      ? { _tag: "Open", epoch, retryAt: Time.monotonicMillis(fiber), openings: this.state.openings }
+      : { ...this.state, epoch }
+    this.refresh()
+    this.reissue()
+    this.tell(() => event, fiber)
+  }
+
+  private refresh(): void {
+    this.plain = this.isolations === 0 && this.state._tag === "Closed" && this.settings.machine.trip.reads !== "elapsed"
+  }
+
+  private reissue(): void {
+    this.permit = permitOf(this.state.epoch)
+    this.handlers = this.handlersOf(this.permit)
+  }
+
+  private tell(event: () => Events.Event, fiber: Stage.Running): void {
+    if (!this.events.isActive() && this.bus?.isActive() !== true) return
+    const told = event()
+    const at = Time.wallMillis(fiber)
+    this.events.unsafePublish(told, at)
+    this.bus?.unsafePublish(told, at)
   }
 
   private eventOf(
     previous: CircuitState.State<any>,
     next: CircuitState.State<any>,
-    fiber: Stage.Running
+    fiber: Stage.Running,
+    failures: number
   ): Events.Event {
     const breaker = this.name
     switch (next._tag) {
-      case "Open": {
-        const now = Time.monotonicMillis(fiber)
+      case "Open":
         return {
           _tag: "CircuitOpened",
           breaker,
-          failures: "counter" in previous ? this.settings.machine.trip.recentFailures(previous.counter, now) + 1 : 1,
-          retryAfterMillis: Math.max(0, next.retryAt - now)
+          failures,
+          retryAfterMillis: Math.max(0, next.retryAt - Time.monotonicMillis(fiber))
         }
-      }
       case "HalfOpen":
         return { _tag: "CircuitHalfOpened", breaker }
       case "Closed":
@@ -338,6 +382,8 @@ const watch = <A, E, R>(effect: Effect.Effect<A, E, R>, handlers: Handlers): Eff
   } = handlers
   return Effect.matchCauseEffect(effect, bound)
 }
+
+const reasons = { Open: "open", HalfOpen: "probing", Recovering: "recovering" } as const
 
 const labels = {
   Closed: "closed",

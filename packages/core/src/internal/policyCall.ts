@@ -6,12 +6,15 @@
  * waits between attempts are interruptible.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
+import type * as Schedule from "effect/Schedule"
+import * as ScheduleDecision from "effect/ScheduleDecision"
+import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import type { State } from "../BackoffCurve.js"
 import * as Deadline from "../Deadline.js"
 import * as Rejection from "../Rejection.js"
@@ -59,7 +62,7 @@ export class Call {
   /** When the deadline around the call passes and when the attempt began, in monotonic milliseconds. */
   private readonly deadline: number
   private startedAt = NaN
-  private driver: Schedule.ScheduleDriver<any, any, any> | undefined
+  private driven: { readonly state: unknown } | undefined
 
   constructor(
     private readonly policy: Compiled,
@@ -91,28 +94,25 @@ export class Call {
   }
 
   private attempt(): Effect.Effect<any, any, any> {
-    if (!this.masked && this.mustHold()) {
-      return Effect.uninterruptibleMask((restore) => {
-        this.masked = true
-        this.restore = restore
-        return this.enter(0)
-      })
-    }
-    return this.enter(0)
+    return !this.masked && (this.policy.timeout !== undefined || this.deadline !== Infinity)
+      ? this.mask(() => this.enter(0))
+      : this.enter(0)
   }
 
-  private mustHold(): boolean {
-    if (this.policy.timeout !== undefined || this.deadline !== Infinity) return true
-    for (const stage of this.parts.inner) {
-      if (stage.holds) return true
-    }
-    return false
+  private mask(then: () => Effect.Effect<any, any, any>): Effect.Effect<any, any, any> {
+    return Effect.uninterruptibleMask((restore) => {
+      this.masked = true
+      this.restore = restore
+      return then()
+    })
   }
 
   /** Asks the stages from the i-th on, then runs the effect. */
   private enter(i: number): Effect.Effect<any, any, any> {
     const { inner } = this.parts
     for (; i < inner.length; i++) {
+      // it may have changed its mind while the call waited for a turn
+      if (!this.masked && inner[i]!.holds) return this.mask(() => this.enter(i))
       const entered = inner[i]!.enter(this.fiber, this.restore)
       if (entered instanceof Stage.Refused) return this.refused(i, Cause.fail(entered.error))
       if (entered instanceof Stage.Waiting) {
@@ -161,18 +161,13 @@ export class Call {
 
   readonly onFailure = (original: Cause.Cause<any>): Effect.Effect<any, any, any> => {
     const cause = this.timer !== undefined && this.isTimeUp() ? Cause.fail(this.policy.timeout!.error()) : original
-    this.leave(this.parts.inner.length, this.wasHung(cause) ? hung : cause)
+    this.leave(
+      this.parts.inner.length,
+      this.deadline === Infinity
+        ? cause
+        : Stage.told(cause, this.fiber, { startedAt: this.startedAt, atLeast: this.policy.timeout?.millis ?? 0 })
+    )
     return this.settle(cause)
-  }
-
-  /**
-   * Whether the deadline around the call has cut it short although it had its whole attempt timeout, or has none: then
-   * it is the dependency that failed, and not the caller who left.
-   */
-  private wasHung(cause: Cause.Cause<unknown>): boolean {
-    if (this.deadline === Infinity || !Cause.isInterruptedOnly(cause)) return false
-    const now = Time.monotonicMillis(this.fiber)
-    return now >= this.deadline && now - this.startedAt >= (this.policy.timeout?.millis ?? 0)
   }
 
   private isTimeUp(): boolean {
@@ -181,25 +176,73 @@ export class Call {
     return isUp
   }
 
-  /** Retries, or ends with what the attempt has ended with. */
+  /** Retries, or ends with what the attempt has ended with. A fault in the user's functions ends the call as well. */
   private settle(cause: Cause.Cause<any>): Effect.Effect<any, any, any> {
-    const failure = cause._tag === "Fail" ? cause.error : onlyFailure(cause)
-    if (failure === none) return this.end(Exit.failCause(cause))
-    // rejected on a retry: what the dependency itself said last is worth more
-    if (Rejection.isRejection(failure)) {
-      return this.end(this.last === undefined ? Exit.failCause(cause) : Exit.fail(this.last.error))
-    }
-    const { retry } = this.policy
-    if (retry === undefined || !retry.isRetryable(failure)) return this.end(Exit.failCause(cause))
-    this.last = { error: failure }
-    // a retry that would be turned away is not waited for
-    if (this.parts.inner.some((stage) => stage.isShut?.(this.fiber) === true)) return this.end(Exit.failCause(cause))
-    const { plan } = retry
-    if (plan === undefined) return this.drive(failure)
-    return plan.draws ? Effect.flatMap(Random.next, (u) => this.step(plan, failure, u)) : this.step(plan, failure, 0)
+    return this.guarded(() => {
+      const failure = cause._tag === "Fail" ? cause.error : onlyFailure(cause)
+      if (failure === none) return this.end(Exit.failCause(cause))
+      // rejected on a retry: what the dependency itself said last is worth more
+      if (Rejection.isRejection(failure)) {
+        return this.end(this.last === undefined ? Exit.failCause(cause) : Exit.fail(this.last.error))
+      }
+      const { retry } = this.policy
+      if (retry === undefined || !retry.isRetryable(failure)) return this.end(Exit.failCause(cause))
+      this.last = { error: failure }
+      // a retry that would be turned away is not waited for
+      if (this.parts.inner.some((stage) => stage.isShut?.(this.fiber) === true)) return this.end(Exit.failCause(cause))
+      const { plan } = retry
+      if (plan === undefined) return this.drive(retry.schedule, failure)
+      return plan.draws ? Effect.flatMap(Random.next, (u) => this.step(plan, failure, u)) : this.step(plan, failure, 0)
+    })
   }
 
-  private pay(error: unknown): boolean {
+  private guarded(next: () => Effect.Effect<any, any, any>): Effect.Effect<any, any, any> {
+    try {
+      return next()
+    } catch (defect) {
+      return this.end(Exit.die(defect))
+    }
+  }
+
+  /** One retry by a plan of Backoff's. */
+  private step(plan: Plan<any, any>, error: unknown, u: number): Effect.Effect<any, any, any> {
+    return this.guarded(() => {
+      const step = plan.next(this.state ?? plan.start, error, u)
+      if (step === undefined || !this.mayRetry(error, step[0])) return this.end(Exit.fail(error))
+      const [delay, state] = step
+      this.state = state
+      const told = plan.told(delay, state, error)
+      // events alone cannot fail, and cost no frame that could be interrupted
+      if (delay === 0 && !plan.hooked) return Effect.flatMap(told, () => this.attempt())
+      return this.wait(Effect.zipRight(told, Effect.sleep(Duration.millis(delay))))
+    })
+  }
+
+  /** One retry by any other schedule. */
+  private drive(schedule: Schedule.Schedule<any, any, any>, error: unknown): Effect.Effect<any, any, any> {
+    const stepped = Effect.flatMap(
+      Clock.currentTimeMillis,
+      (now) =>
+        Effect.map(
+          schedule.step(now, error, this.driven === undefined ? schedule.initial : this.driven.state),
+          (step) => [now, step] as const
+        )
+    )
+    return Effect.matchCauseEffect(stepped, {
+      onFailure: (cause) => this.end(Exit.failCause(cause)),
+      onSuccess: ([now, [state, _, decision]]) => {
+        if (ScheduleDecision.isDone(decision)) return this.end(Exit.fail(error))
+        this.driven = { state }
+        const delay = Math.max(0, ScheduleIntervals.start(decision.intervals) - now)
+        if (!this.mayRetry(error, delay)) return this.end(Exit.fail(error))
+        return delay === 0 ? this.attempt() : this.wait(Effect.sleep(Duration.millis(delay)))
+      }
+    })
+  }
+
+  /** Whether a retry after `delay` would begin before the deadline and is in the budget, which then has paid for it. */
+  private mayRetry(error: unknown, delay: number): boolean {
+    if (this.deadline !== Infinity && Time.monotonicMillis(this.fiber) + delay >= this.deadline) return false
     const { budget } = this.parts
     if (budget === undefined) return true
     if (RetryBudget.unsafeIsRetrying(this.fiber, budget.name)) return false
@@ -207,41 +250,6 @@ export class Call {
     if (!budget.unsafeTryRetry(kind, this.fiber)) return false
     this.paid = kind
     return true
-  }
-
-  /** One retry by a plan of Backoff's. */
-  private step(plan: Plan<any, any>, error: unknown, u: number): Effect.Effect<any, any, any> {
-    const step = plan.next(this.state ?? plan.start, error, u)
-    if (step === undefined || !this.pay(error)) return this.end(Exit.fail(error))
-    const [delay, state] = step
-    if (this.deadline !== Infinity && Time.monotonicMillis(this.fiber) + delay >= this.deadline) {
-      if (this.paid !== undefined) this.parts.budget?.unsafeRefund(this.paid, this.fiber)
-      return this.end(Exit.fail(error))
-    }
-    this.state = state
-    const told = plan.told(delay, state, error)
-    if (delay === 0) {
-      return plan.hooked
-        ? Effect.zipRight(told, this.again())
-        : Effect.flatMap(told, () => this.attempt())
-    }
-    return this.wait(Effect.zipRight(told, Effect.sleep(Duration.millis(delay))))
-  }
-
-  /** One retry by any other schedule. */
-  private drive(error: unknown): Effect.Effect<any, any, any> {
-    if (this.driver === undefined) {
-      return Effect.flatMap(Schedule.driver(this.policy.retry!.schedule), (driver) => {
-        this.driver = driver
-        return this.drive(error)
-      })
-    }
-    if (!this.pay(error)) return this.end(Exit.fail(error))
-    return this.wait(Effect.mapError(this.driver.next(error), () => error))
-  }
-
-  private again(): Effect.Effect<any, any, any> {
-    return Effect.suspend(() => this.attempt())
   }
 
   private wait(pause: Effect.Effect<unknown, any, any>): Effect.Effect<any, any, any> {
@@ -269,9 +277,6 @@ export class Call {
 const same: Stage.Restore = (effect) => effect
 
 const none = Symbol("none")
-
-/** What stages are told of a call that hung until its deadline. */
-const hung = Cause.fail("the deadline passed while the call hung")
 
 /** The typed failure of a cause that holds neither a defect nor an interruption beside it. */
 const onlyFailure = (cause: Cause.Cause<unknown>): unknown => {

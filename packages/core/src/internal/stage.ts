@@ -3,12 +3,14 @@
  * the call has to wait. `Policy` runs several of them in one step; a part used alone runs as one of one, so both behave
  * the same.
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
+import * as Deadline from "../Deadline.js"
+import * as Time from "./time.js"
 
 export type Running = Fiber.RuntimeFiber<any, any>
 
@@ -55,7 +57,28 @@ export const isStaged = (part: object): part is Staged => StageId in part
 
 /** Runs the effect behind one stage. */
 export const protect = <A, E, R, E2>(stage: Stage, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>
-  Effect.suspend(() => stage.holds ? held<A, E, R, E2>(stage, effect) : loose<A, E, R, E2>(stage, effect))
+  Effect.withFiberRuntime<A, E | E2, R>((fiber) =>
+    // a deadline cuts the call by interrupting it, and whether it hung until then must be seen
+    stage.holds || Deadline.unsafeIsSet(fiber) ? held<A, E, R, E2>(stage, effect) : loose<A, E, R, E2>(stage, effect)
+  )
+
+/**
+ * What a stage is told of a call that ended with `cause`: where the deadline around it has cut it short although it had
+ * the time it was given for itself (`atLeast` milliseconds), the dependency failed, and not a caller who left.
+ */
+export const told = (
+  cause: Cause.Cause<unknown>,
+  fiber: Running,
+  attempt?: { readonly startedAt: number; readonly atLeast: number }
+): Cause.Cause<unknown> => {
+  if (!Deadline.unsafeIsSet(fiber) || !Cause.isInterruptedOnly(cause)) return cause
+  const now = Time.monotonicMillis(fiber)
+  const hung = now >= Deadline.unsafeDeadline(fiber) &&
+    (attempt === undefined || now - attempt.startedAt >= attempt.atLeast)
+  return hung ? hungCause : cause
+}
+
+const hungCause = Cause.fail("the deadline passed while the call hung")
 
 /** Runs the effect behind the stage of a part that is a service. */
 export const protectBy =
@@ -105,7 +128,7 @@ const settle = <A, E, R>(stage: Stage, ticket: unknown, effect: Effect.Effect<A,
       }),
     onFailure: (cause) =>
       Effect.withFiberRuntime<never, E>((fiber) => {
-        stage.leave(ticket, cause, fiber)
+        stage.leave(ticket, told(cause, fiber), fiber)
         return Exit.failCause(cause)
       })
   })

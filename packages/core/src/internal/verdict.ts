@@ -1,17 +1,26 @@
-/** What the end of a call says about its dependency; the same rules as those of a circuit breaker. */
+/** What the end of a call says about its dependency: one rule for breakers, throttles and limits. */
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
 import * as Rejection from "../Rejection.js"
 
 export type Verdict = "success" | "failure" | "ignore"
 
-/** Defects are failures; interruptions and rejections say nothing; about the rest `classify` is asked. */
+/**
+ * Defects are failures, also beside a typed error; interruptions and rejections say nothing; about the rest `classify` is
+ * asked. One that throws has said `failure`: whoever counts must not fail over it, for a permit may depend on it.
+ */
 export const verdictOf = (
   cause: Cause.Cause<unknown>,
   classify: ((error: unknown) => Verdict) | undefined
 ): Verdict => {
+  if (cause._tag !== "Fail" && Option.isSome(Cause.dieOption(cause))) return "failure"
   const failure = Cause.failureOption(cause)
-  if (Option.isNone(failure)) return Cause.isInterruptedOnly(cause) ? "ignore" : "failure"
+  if (Option.isNone(failure)) return "ignore"
   if (Rejection.isRejection(failure.value)) return "ignore"
-  return classify === undefined ? "failure" : classify(failure.value)
+  if (classify === undefined) return "failure"
+  try {
+    return classify(failure.value)
+  } catch {
+    return "failure"
+  }
 }
