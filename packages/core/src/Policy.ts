@@ -51,6 +51,11 @@ export interface Retry<in E, out R> {
   readonly while: (error: E) => boolean
   /** Shared by all callers of the dependency; within a retry of the same budget this one does not retry. */
   readonly budget?: Part<any, RetryBudget.RetryBudget> | undefined
+  /**
+   * What to do when the circuit turns an attempt away: `fail` at once (default), or `wait` as long as it says and try
+   * again. With `wait` set a `deadline`: an outage is waited out otherwise, however long it is.
+   */
+  readonly whenOpen?: "fail" | "wait" | undefined
 }
 
 /**
@@ -226,6 +231,7 @@ const compile = (options: Options<any, any>): Compiled => {
     retry: retry === undefined ? undefined : {
       schedule: retry.schedule,
       plan: planOf(retry.schedule),
+      waits: retry.whenOpen === "wait",
       isRetryable: (error) => error instanceof AttemptTimeout || retry.while(error)
     },
     timeout: millis === undefined ? undefined : {

@@ -104,6 +104,23 @@ describe("Policy", () => {
       expect(yield* (yield* Vendor).stats).toMatchObject({ rejected: 1 })
     }).pipe(Effect.provide(VendorLive)))
 
+  it.effect("waits out an open circuit where it is told to, but not past its deadline", () =>
+    Effect.gen(function*() {
+      const waiting = (deadline: string) =>
+        Policy.make({
+          deadline: deadline as "1 minute",
+          retry: { schedule, while: (error: Down) => error.status >= 500, whenOpen: "wait" },
+          breaker: Vendor
+        })
+      const { attempts, call } = script(500, 500, 500)
+      expect(yield* settle(waiting("2 minutes")(call))).toMatchObject({ right: "ok" })
+      // the third failure opens the circuit; the fourth attempt is turned away 4 seconds later and waits for the rest
+      expect(attempts).toEqual([0, 1_000, 3_000, 33_000])
+      yield* (yield* Vendor).reset
+      const late = script(500, 500, 500)
+      expect(yield* settle(waiting("20 seconds")(late.call))).toMatchObject({ left: { status: 500 } })
+    }).pipe(Effect.provide(VendorLive)))
+
   it.effect("is rejected at once, and not started, while the circuit is open", () =>
     Effect.gen(function*() {
       yield* (yield* Vendor).forceOpen

@@ -16,6 +16,7 @@ import type * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import type { State } from "../BackoffCurve.js"
+import { CircuitOpen } from "../CircuitBreakerError.js"
 import * as Deadline from "../Deadline.js"
 import * as Rejection from "../Rejection.js"
 import * as RetryBudget from "../RetryBudget.js"
@@ -30,6 +31,8 @@ export interface Compiled {
     readonly schedule: Schedule.Schedule<any, any, any>
     readonly plan: Plan<any, any> | undefined
     readonly isRetryable: (error: any) => boolean
+    /** Whether an open circuit is waited for. */
+    readonly waits: boolean
   } | undefined
   readonly timeout: {
     readonly millis: number
@@ -183,17 +186,28 @@ export class Call {
       if (failure === none) return this.end(Exit.failCause(cause))
       // rejected on a retry: what the dependency itself said last is worth more
       if (Rejection.isRejection(failure)) {
+        if (this.policy.retry?.waits === true && failure instanceof CircuitOpen) return this.await(failure)
         return this.end(this.last === undefined ? Exit.failCause(cause) : Exit.fail(this.last.error))
       }
       const { retry } = this.policy
       if (retry === undefined || !retry.isRetryable(failure)) return this.end(Exit.failCause(cause))
       this.last = { error: failure }
       // a retry that would be turned away is not waited for
-      if (this.parts.inner.some((stage) => stage.isShut?.(this.fiber) === true)) return this.end(Exit.failCause(cause))
+      if (!retry.waits && this.parts.inner.some((stage) => stage.isShut?.(this.fiber) === true)) {
+        return this.end(Exit.failCause(cause))
+      }
       const { plan } = retry
       if (plan === undefined) return this.drive(retry.schedule, failure)
       return plan.draws ? Effect.flatMap(Random.next, (u) => this.step(plan, failure, u)) : this.step(plan, failure, 0)
     })
+  }
+
+  /** Waits until the circuit may let a call pass, unless the deadline comes first or nobody can tell when that is. */
+  private await(rejection: CircuitOpen): Effect.Effect<any, any, any> {
+    const delay = Duration.toMillis(rejection.retryAfter)
+    const inTime = this.deadline === Infinity || Time.monotonicMillis(this.fiber) + delay < this.deadline
+    if (!Number.isFinite(delay) || !inTime) return this.end(Exit.fail(this.last?.error ?? rejection))
+    return this.wait(Effect.sleep(Duration.millis(Math.max(1, delay))))
   }
 
   private guarded(next: () => Effect.Effect<any, any, any>): Effect.Effect<any, any, any> {
