@@ -27,14 +27,13 @@ export const lines = (
   const line = (candidate: string, baseline: string): Line => {
     const ours = samplesOf(candidate)
     const theirs = samplesOf(baseline)
-    const ratio = spread(ours.map((value, round) => value / theirs[round]!), 3)
-    const digits = unit === "ns" ? 0 : 1
+    const ratio = spread(ours.map((value, round) => value / theirs[round]!))
     return {
       bench,
       case: name,
       candidate,
       unit,
-      ...spread(ours, digits),
+      ...spread(ours),
       baseline,
       ratio: ratio.median,
       ratioMin: ratio.min,
@@ -69,15 +68,12 @@ export const table = (all: ReadonlyArray<Line>): string => {
     .join("\n")
 }
 
-const spread = (values: ReadonlyArray<number>, digits: number) => {
+const spread = (values: ReadonlyArray<number>) => {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
   const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
-  return {
-    median: round(median, digits),
-    min: round(sorted[0]!, digits),
-    max: round(sorted.at(-1)!, digits)
-  }
+  return { median: figures(median), min: figures(sorted[0]!), max: figures(sorted.at(-1)!) }
 }
 
-const round = (value: number, digits: number) => Number(value.toFixed(digits))
+/** Three figures and no fewer than the whole number: more than that no run repeats. */
+const figures = (value: number) => value >= 1_000 ? Math.round(value) : Number(value.toPrecision(3))
