@@ -40,7 +40,7 @@ const mutants = [
   ],
   [
     "breaker: a rejection counts as a failure",
-    "internal/breaker.ts",
+    "internal/verdict.ts",
     "if (Rejection.isRejection(failure.value)) return \"ignore\"",
     "",
     ["CircuitBreaker"]

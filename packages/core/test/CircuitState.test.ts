@@ -13,6 +13,9 @@ interface Model {
   period: number
 }
 
+/** More of them on demand: FC_RUNS=10000. */
+const runs = Number(process.env["FC_RUNS"] ?? 1_000)
+
 const threshold = 3
 const resetAfter = 1_000
 const timeout = 700
@@ -135,7 +138,7 @@ describe("CircuitState", () => {
       expect(mode).toBe(model.mode)
       if (state._tag === "HalfOpen") expect(state.probes.length).toBe(probes().length)
     }
-  }, { fastCheck: { numRuns: 1_000 } })
+  }, { fastCheck: { numRuns: runs } })
 
   it("opens again at the moment a hung probe timed out, however late anybody looks", () => {
     const machine = config(1, 2)
@@ -178,7 +181,7 @@ describe("rates", () => {
     }
     expect(trip.recentFailures(counter, now + within)).toBe(0)
     expect(trip.recentFailures(counter, now + 3_600_000)).toBe(0)
-  }, { fastCheck: { numRuns: 1_000 } })
+  }, { fastCheck: { numRuns: runs } })
 
   it.prop("count exactly the latest calls", [
     fc.array(fc.boolean(), { maxLength: 300 }),
@@ -192,7 +195,7 @@ describe("rates", () => {
       expect(trip.recentFailures(counter, NaN)).toBe(last.filter(Boolean).length)
       expect(trip.trips(counter, NaN)).toBe(last.length === latest && last.every(Boolean))
     }
-  }, { fastCheck: { numRuns: 500 } })
+  }, { fastCheck: { numRuns: runs } })
 })
 
 describe("TripStrategy.countInWindow", () => {
@@ -214,7 +217,7 @@ describe("TripStrategy.countInWindow", () => {
       expect(trip.recentFailures(counter, now)).toBe(Math.min(recent, failures))
       expect(trip.recentFailures(counter, now + within)).toBe(0)
     }
-  }, { fastCheck: { numRuns: 1_000 } })
+  }, { fastCheck: { numRuns: runs } })
 
   it("keeps no more times than decide", () => {
     const trip = TripStrategy.countInWindow({ failures: 3, within: "1 hour" })
