@@ -1,6 +1,6 @@
 /**
  * Where events go: the log, JSON lines on standard output, Effect metrics, or a function of your own. Each sink is a
- * Layer beside `Events.layer`; when its scope ends it first finishes what was published before.
+ * Layer beside `Events.layer`; when its scope ends it first finishes what was published before, as far as it has time.
  *
  * @since 0.1.0
  */
@@ -11,20 +11,21 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as LogLevel from "effect/LogLevel"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Events from "./Events.js"
 import * as Check from "./internal/options.js"
 
 /**
  * Hands every event to `f`, one after the other. An event on which `f` dies or takes longer than `patience` (default 5
- * seconds) is logged and given up, and the sink goes on with the next.
+ * seconds) is logged and given up, and the sink goes on with the next. As many events as a subscriber keeps may wait for
+ * `f`; newer ones are dropped. Closing waits once for `patience`, then gives up what still waits and logs that.
  *
  * @example
  * import * as EventSink from "@firebreak/core/EventSink"
  * import * as Events from "@firebreak/core/Events"
  * import * as Console from "effect/Console"
  * import * as Layer from "effect/Layer"
-import * as LogLevel from "effect/LogLevel"
  *
  * const Live = EventSink.make((event) => Console.log(event._tag)).pipe(Layer.provideMerge(Events.layer))
  *
@@ -39,23 +40,38 @@ export const make = <R>(
   const handle = (event: Events.Published) =>
     Effect.suspend(() => f(event)).pipe(
       Effect.timeout(patience),
-      Effect.catchAllCause((cause) => Effect.logError(`An event sink gave up on ${event._tag}`, cause)),
-      Effect.as(true)
+      Effect.catchAllCause((cause) => Effect.logError(`An event sink gave up on ${event._tag}`, cause))
     )
   return Layer.scopedDiscard(Effect.gen(function*() {
     const events = yield* Events.Events
-    const queue = yield* Queue.unbounded<Events.Published | typeof end>()
-    const unsubscribe = events.unsafeListen((event) => void queue.unsafeOffer(event))
-    const fiber = yield* Effect.forkDaemon(
-      Effect.iterate(true, {
-        while: (more) => more,
-        body: () => Effect.flatMap(Queue.take(queue), (event) => event === end ? ended : handle(event))
-      })
-    )
-    // not an interruption: that could lose the event just taken
-    yield* Effect.addFinalizer(() =>
-      Effect.sync(unsubscribe).pipe(Effect.zipRight(Queue.offer(queue, end)), Effect.zipRight(Fiber.join(fiber)))
-    )
+    const queue = yield* Queue.dropping<Events.Published | typeof end>(Events.defaults.capacity)
+    let closing = false
+    // where the queue is full, the end finds no room in it
+    const hasMore = () => !(closing && Option.contains(queue.unsafeSize(), 0))
+    const drain = Effect.iterate(true, {
+      while: (more) => more,
+      body: () =>
+        Effect.flatMap(Queue.take(queue), (event) => event === end ? ended : Effect.map(handle(event), hasMore))
+    })
+    const open = Effect.suspend(() => {
+      const unsubscribe = events.unsafeListen((event) => void queue.unsafeOffer(event))
+      return Effect.map(Effect.forkDaemon(Effect.interruptible(drain)), (fiber) => ({ fiber, unsubscribe }))
+    })
+    yield* Effect.acquireRelease(open, ({ fiber, unsubscribe }) =>
+      Effect.suspend(() => {
+        unsubscribe()
+        closing = true
+        queue.unsafeOffer(end)
+        // on a fiber of its own: the one that closes the scope may itself be interrupted
+        const drained = Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), patience)
+        return Effect.flatMap(
+          Effect.flatMap(Effect.forkDaemon(drained), Fiber.join),
+          Option.match({
+            onNone: () => Effect.zipRight(unfinished, Fiber.interruptFork(fiber)),
+            onSome: () => Effect.void
+          })
+        )
+      }))
   }))
 }
 
@@ -98,6 +114,7 @@ export const layerMetrics: Layer.Layer<never> = make((event) => {
 
 const end = Symbol("end")
 const ended = Effect.succeed(false)
+const unfinished = Effect.logError("An event sink was closed before it had handled every event")
 
 const total = Metric.counter("firebreak_events_total", {
   description: "Events of Firebreak's patterns",

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Events from "@firebreak/core/Events"
 import * as EventSink from "@firebreak/core/EventSink"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -93,6 +94,55 @@ describe("EventSink", () => {
         yield* Events.publish(closed("passes"))
       }).pipe(Effect.provide(sink.pipe(Layer.provideMerge(Events.layer))))
       expect(seen).toEqual([5_000])
+    }))
+
+  it.effect("finishes what was published before its scope is closed by an interruption", () =>
+    Effect.gen(function*() {
+      const seen: Array<string> = []
+      const slow = EventSink.make((event) =>
+        Effect.zipRight(Effect.yieldNow(), Effect.sync(() => seen.push(event._tag)))
+      )
+      const fiber = yield* Effect.fork(
+        Effect.zipRight(Events.publish(closed("a")), Effect.zipRight(Events.publish(closed("b")), Effect.never)).pipe(
+          Effect.provide(slow.pipe(Layer.provideMerge(Events.layer)))
+        )
+      )
+      while (seen.length === 0) yield* Effect.yieldNow()
+      yield* Fiber.interrupt(fiber)
+      expect(seen).toHaveLength(2)
+    }))
+
+  it.effect("closing waits once for its patience, however many events wait for a function that hangs", () =>
+    Effect.gen(function*() {
+      const names = Array.from({ length: 100 }, (_, i) => `${i}`)
+      const closing = yield* Effect.fork(run(EventSink.make(() => Effect.never, { patience: "2 seconds" }), names))
+      yield* TestClock.adjust("1999 millis")
+      expect(closing.unsafePoll()).toBe(null)
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(closing)
+    }))
+
+  it.effect("closing does not wait longer for a function that cannot be interrupted", () =>
+    Effect.gen(function*() {
+      const stubborn = EventSink.make(() => Effect.uninterruptible(Effect.never))
+      const closing = yield* Effect.fork(run(stubborn, ["a", "b"]))
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(closing)
+    }))
+
+  it.effect("keeps as many events as a subscriber while its function is busy, and drops newer ones", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const seen: Array<number> = []
+      const sink = EventSink.make(({ at }) => Effect.map(Deferred.await(gate), () => seen.push(at)))
+      yield* Effect.gen(function*() {
+        const events = yield* Events.Events
+        events.unsafePublish(closed("in hand"), 0)
+        yield* Effect.yieldNow()
+        for (let at = 1; at <= Events.defaults.capacity + 10; at++) events.unsafePublish(closed("waits"), at)
+        yield* Effect.fork(Deferred.succeed(gate, undefined))
+      }).pipe(Effect.provide(sink.pipe(Layer.provideMerge(Events.layer))))
+      expect(seen).toEqual(Array.from({ length: Events.defaults.capacity + 1 }, (_, at) => at))
     }))
 
   it.effect("counts events by tag and name", () =>
