@@ -39,7 +39,7 @@ export interface SqliteOptions {
  * @since 0.1.0
  * @category options
  */
-export const defaults = { busyTimeout: Duration.seconds(5), cachedResults: 10_000 } as const
+export const defaults = { busyTimeout: "5 seconds", cachedResults: 10_000 } as const
 
 /**
  * Both stores on one SQLite file. A file that cannot be opened fails with a `StoreError` that names it. Closing the
@@ -77,18 +77,42 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<IdempotencyStor
 
 const resolve = (options: SqliteOptions) => {
   const { filename } = options
-  const busyTimeout = Duration.toMillis(Duration.decode(options.busyTimeout ?? defaults.busyTimeout))
   const cachedResults = options.cachedResults ?? defaults.cachedResults
   if (typeof filename !== "string" || filename === "" || filename.startsWith(":") || filename.startsWith("file:")) {
-    throw new Error(
+    throw new InvalidOption(
       `SqlStore: filename must be the path of a file, got ${
-        JSON.stringify(filename)
+        show(filename)
       }; use the memory layers of @firebreak/core for tests`
     )
   }
-  if (!Number.isFinite(busyTimeout)) throw new Error(`SqlStore: busyTimeout must be finite, got ${busyTimeout} ms`)
   if (!Number.isSafeInteger(cachedResults) || cachedResults < 0) {
-    throw new Error(`SqlStore: cachedResults must be a whole number of at least 0, got ${cachedResults}`)
+    throw new InvalidOption(
+      `SqlStore: cachedResults must be a whole number of at least 0, got ${show(cachedResults)}`
+    )
   }
-  return { filename, busyTimeout: Math.round(busyTimeout), cachedResults }
+  return { filename, busyTimeout: millis("busyTimeout", options.busyTimeout ?? defaults.busyTimeout), cachedResults }
+}
+
+/** A fault in the options, with the name and the wording of @firebreak/core's own. */
+class InvalidOption extends Error {
+  override readonly name = "InvalidOption"
+}
+
+const millis = (option: string, value: Duration.DurationInput): number => {
+  let decoded: number
+  try {
+    decoded = Duration.toMillis(Duration.decode(value))
+  } catch {
+    throw new InvalidOption(`SqlStore: ${option} must be a duration, got ${show(value)}`)
+  }
+  // Duration.decode makes zero of NaN and of negative numbers
+  if (!Number.isFinite(decoded) || (typeof value === "number" && !(value >= 0))) {
+    throw new InvalidOption(`SqlStore: ${option} must be a finite duration of at least 0 ms, got ${show(value)}`)
+  }
+  return Math.round(decoded)
+}
+
+const show = (value: unknown): string => {
+  if (typeof value === "string") return JSON.stringify(value)
+  return Duration.isDuration(value) ? Duration.format(value) : String(value)
 }

@@ -7,6 +7,7 @@ import Database from "better-sqlite3"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -246,9 +247,24 @@ describe("a file that cannot be used", () => {
     }))
 
   it("refuses options that make no sense, by name and value", () => {
-    assert.throws(() => SqlStore.layerSqlite({ filename: ":memory:" }), /filename .* ":memory:"/)
-    assert.throws(() => SqlStore.layerSqlite({ filename: "" }), /filename/)
-    assert.throws(() => SqlStore.layerSqlite({ filename: "x.db", busyTimeout: Infinity }), /busyTimeout/)
-    assert.throws(() => SqlStore.layerSqlite({ filename: "x.db", cachedResults: -1 }), /cachedResults .* -1/)
+    const refused = (options: Partial<SqlStore.SqliteOptions>, message: string) => {
+      const thrown = Either.flip(
+        Either.try({ try: () => SqlStore.layerSqlite({ filename: "x.db", ...options }), catch: (error) => error })
+      )
+      assert.strictEqual(String(Either.getOrThrow(thrown)), `InvalidOption: SqlStore: ${message}`)
+    }
+    const path = "filename must be the path of a file, got"
+    const memory = "; use the memory layers of @firebreak/core for tests"
+    refused({ filename: ":memory:" }, `${path} ":memory:"${memory}`)
+    refused({ filename: "" }, `${path} ""${memory}`)
+    const finite = "busyTimeout must be a finite duration of at least 0 ms, got"
+    refused({ busyTimeout: -5 }, `${finite} -5`)
+    refused({ busyTimeout: NaN }, `${finite} NaN`)
+    refused({ busyTimeout: Infinity }, `${finite} Infinity`)
+    refused({ busyTimeout: Duration.infinity }, `${finite} Infinity`)
+    refused({ busyTimeout: "soon" as "1 second" }, `busyTimeout must be a duration, got "soon"`)
+    const whole = "cachedResults must be a whole number of at least 0, got"
+    refused({ cachedResults: -1 }, `${whole} -1`)
+    refused({ cachedResults: 0.5 }, `${whole} 0.5`)
   })
 })

@@ -1,6 +1,5 @@
 import { expect, it } from "@effect/vitest"
 import * as SqlStore from "@firebreak/sql/SqlStore"
-import * as Duration from "effect/Duration"
 import { readFileSync } from "node:fs"
 
 it("the table of defaults in docs/stores.md is that of SqlStore", () => {
@@ -14,7 +13,7 @@ it("the table of defaults in docs/stores.md is that of SqlStore", () => {
   expect(others).toEqual({})
   expect(Object.fromEntries(rows)).toEqual({
     filename: "none",
-    busyTimeout: Duration.format(busyTimeout).replace(/^(\d+)s$/, "$1 seconds"),
+    busyTimeout,
     cachedResults: cachedResults.toLocaleString("en")
   })
 })
