@@ -19,6 +19,7 @@ import { locally } from "./internal/ambient.js"
 import * as Check from "./internal/options.js"
 import { stackless } from "./internal/stackless.js"
 import * as Time from "./internal/time.js"
+import * as Timer from "./internal/timer.js"
 import * as Rejection from "./Rejection.js"
 
 /**
@@ -86,10 +87,7 @@ export const within: {
     const deadline = Math.min(unsafeDeadline(fiber), now + own)
     if (deadline <= now) return Exit.fail(exceeded(0, false))
     const millis = deadline - now
-    return Effect.timeoutFail(locally(effect, Deadline, deadline), {
-      duration: Duration.millis(millis),
-      onTimeout: () => exceeded(millis, true)
-    })
+    return Timer.within(locally(effect, Deadline, deadline), millis, () => exceeded(millis, true))
   })
 })
 

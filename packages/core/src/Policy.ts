@@ -26,7 +26,6 @@ import * as Check from "./internal/options.js"
 import { Call, type Compiled, type Parts } from "./internal/policyCall.js"
 import { stackless } from "./internal/stackless.js"
 import * as Stage from "./internal/stage.js"
-import * as Timer from "./internal/timer.js"
 import type * as RateLimit from "./RateLimit.js"
 import * as RetryBudget from "./RetryBudget.js"
 import type * as Throttle from "./Throttle.js"
@@ -81,8 +80,7 @@ export interface Options<E, R> {
   readonly attemptTimeout?: Duration.DurationInput | undefined
   /**
    * How an attempt is cut short: by a timer that interrupts the fiber it runs in (default), or by `Effect.timeout`, in a
-   * fiber of its own. They behave the same; the second costs twelve times as much. Under a Clock that is not the live one
-   * it is always the second.
+   * fiber of its own. They behave the same; the second costs twelve times as much.
    */
   readonly timeoutBy?: "timer" | "fiber" | undefined
 }
@@ -226,7 +224,6 @@ const compile = (options: Options<any, any>): Compiled => {
   const millis = options.attemptTimeout === undefined
     ? undefined
     : Check.millis("Policy", "attemptTimeout", options.attemptTimeout, { min: 1 })
-  const mayUseTimer = options.timeoutBy !== "fiber" && millis !== undefined && millis <= Timer.longest
   return {
     retry: retry === undefined ? undefined : {
       schedule: retry.schedule,
@@ -236,7 +233,7 @@ const compile = (options: Options<any, any>): Compiled => {
     },
     timeout: millis === undefined ? undefined : {
       millis,
-      byTimer: (fiber) => mayUseTimer && Timer.isLive(fiber),
+      byTimer: options.timeoutBy !== "fiber",
       error: () => stackless(() => new AttemptTimeout({ timeout: Duration.millis(millis) }))
     }
   }

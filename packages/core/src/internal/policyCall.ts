@@ -23,7 +23,7 @@ import * as RetryBudget from "../RetryBudget.js"
 import type { Plan } from "./backoffPlan.js"
 import * as Stage from "./stage.js"
 import * as Time from "./time.js"
-import { Timer } from "./timer.js"
+import { isLive, Timer } from "./timer.js"
 
 /** A policy's options, compiled. */
 export interface Compiled {
@@ -36,8 +36,8 @@ export interface Compiled {
   } | undefined
   readonly timeout: {
     readonly millis: number
-    /** Whether a timer of this fiber may be used; otherwise `Effect.timeout`. */
-    readonly byTimer: (fiber: Stage.Running) => boolean
+    /** Whether a timer interrupts the fiber of the call; otherwise `Effect.timeout`. */
+    readonly byTimer: boolean
     readonly error: () => unknown
   } | undefined
 }
@@ -131,17 +131,22 @@ export class Call {
       this.tickets[i] = entered
     }
     if (this.deadline !== Infinity) this.startedAt = Time.monotonicMillis(this.fiber)
-    return Effect.matchCauseEffect(this.restore(this.timed()), this)
+    return this.run()
   }
 
-  private timed(): Effect.Effect<any, any, any> {
+  private run(): Effect.Effect<any, any, any> {
     const { timeout } = this.policy
-    if (timeout === undefined) return this.effect
-    if (!timeout.byTimer(this.fiber)) {
-      return Effect.timeoutFail(this.effect, { duration: Duration.millis(timeout.millis), onTimeout: timeout.error })
+    if (timeout === undefined) return Effect.matchCauseEffect(this.restore(this.effect), this)
+    const { error, millis } = timeout
+    if (!timeout.byTimer) {
+      const timed = Effect.timeoutFail(this.effect, { duration: Duration.millis(millis), onTimeout: error })
+      return Effect.matchCauseEffect(this.restore(timed), this)
     }
-    this.timer = new Timer(this.fiber, timeout.millis)
-    return this.effect
+    this.timer = new Timer(this.fiber)
+    const attempt = Effect.matchCauseEffect(this.restore(this.effect), this)
+    if (!isLive(this.fiber, millis)) return Effect.zipRight(this.timer.sleep(millis), attempt)
+    this.timer.set(millis)
+    return attempt
   }
 
   /** The i-th stage did not let the attempt pass: those before it are told that it was not started. */

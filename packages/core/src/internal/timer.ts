@@ -1,26 +1,26 @@
 /**
- * A timeout without a fork: the timer interrupts the fiber that runs the effect, under an id nobody else knows, and the
+ * A timeout without a race: a timer interrupts the fiber that runs the effect, under an id nobody else knows, and the
  * boundary takes exactly that interruption back. `Effect.timeout` races two fibers for the same, at 12 times the cost.
  *
  * This is the one place that touches internals of Effect's runtime (the interrupted cause and the children of a fiber).
- * Where the Clock is not the live one there is no timer to set, and callers use `Effect.timeout`; both run through one
- * suite (`test/timeout.test.ts`).
+ * Under the live Clock the timer is one of the host's, under any other a fiber that sleeps by it. `Effect.timeout` can be
+ * chosen instead, and all go through one suite (`test/timeout.test.ts`).
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import type { Running } from "./stage.js"
 
-/** Whether the fiber's Clock is the live one. */
-export const isLive = (fiber: Running): boolean =>
-  Context.unsafeGet(fiber.currentDefaultServices, Clock.Clock) === liveClock
-
-/** The longest delay a timer holds, in milliseconds; a longer one would fire at once. */
-export const longest = 2 ** 31 - 1
+/** Whether the fiber's Clock is the live one, and the time one that a timer of the host can hold. */
+export const isLive = (fiber: Running, millis: number): boolean =>
+  millis <= longest && Context.unsafeGet(fiber.currentDefaultServices, Clock.Clock) === liveClock
 
 /** What Effect's fiber is beside its public face. */
 interface Internals {
@@ -30,31 +30,53 @@ interface Internals {
 }
 
 /**
- * Armed by the fiber before the timed effect, settled by it after. Between the two the effect must be interruptible, and
+ * Made by the fiber before the timed effect, settled by it after. Between the two the effect must be interruptible, and
  * what is around it not.
  */
 export class Timer {
-  private readonly handle: ReturnType<typeof setTimeout>
   private readonly children: Internals["_children"]
+  private handle: ReturnType<typeof setTimeout> | undefined
+  private sleeper: Fiber.RuntimeFiber<unknown> | undefined
   private firedAs: FiberId.FiberId | undefined
+  private isSettled = false
 
-  constructor(private readonly fiber: Running, millis: number) {
+  constructor(private readonly fiber: Running) {
     const internals = fiber as unknown as Internals
     // an interrupted fiber interrupts its children: those it had before are none of this effect's
     this.children = internals._children
-    internals._children = null
-    this.handle = setTimeout(fire, millis, this)
+    if (this.children !== null) internals._children = null
   }
 
-  /** Interrupts the fiber; called by the timer. */
+  /** Sets a timer of the host, where `isLive` says so. */
+  set(millis: number): this {
+    this.handle = setTimeout(fire, millis, this)
+    return this
+  }
+
+  /** Lets a fiber of its own sleep by the current Clock. */
+  sleep(millis: number): Effect.Effect<void> {
+    return Effect.map(
+      Effect.forkDaemon(Effect.interruptible(
+        Effect.zipRight(Effect.sleep(Duration.millis(millis)), Effect.sync(() => this.strike()))
+      )),
+      (sleeper) => {
+        this.sleeper = sleeper
+      }
+    )
+  }
+
+  /** Interrupts the fiber; called when the time is up. */
   strike(): void {
+    if (this.isSettled) return
     this.firedAs = FiberId.unsafeMake()
     ;(this.fiber as unknown as Internals).unsafeInterruptAsFork(this.firedAs)
   }
 
   /** Whether the time was up; if so the fiber is as if it had not been interrupted, except by others. */
   settle(): boolean {
+    this.isSettled = true
     clearTimeout(this.handle)
+    this.sleeper?.unsafeInterruptAsFork(this.fiber.id())
     const internals = this.fiber as unknown as Internals
     if (this.children !== null) {
       for (const child of this.children) {
@@ -72,6 +94,29 @@ export class Timer {
   }
 }
 
+/** The effect for at most `millis`, then the error. */
+export const within = <A, E, R, E2>(
+  effect: Effect.Effect<A, E, R>,
+  millis: number,
+  onTimeout: () => E2
+): Effect.Effect<A, E | E2, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.withFiberRuntime<A, E | E2, R>((fiber) => {
+      const timer = new Timer(fiber)
+      const timed = Effect.matchCauseEffect(restore(effect), {
+        onSuccess: (value) => timer.settle() ? Exit.fail(onTimeout()) : Exit.succeed(value),
+        onFailure: (cause): Effect.Effect<never, E | E2> =>
+          timer.settle() ? Exit.fail(onTimeout()) : Exit.failCause(cause)
+      })
+      if (!isLive(fiber, millis)) return Effect.zipRight(timer.sleep(millis), timed)
+      timer.set(millis)
+      return timed
+    })
+  )
+
 const fire = (timer: Timer): void => timer.strike()
+
+/** A longer delay would make a timer of the host fire at once. */
+const longest = 2 ** 31 - 1
 
 const liveClock = Context.unsafeGet(DefaultServices.liveServices, Clock.Clock)
