@@ -125,19 +125,17 @@ export const make = <E = unknown, R = never>(options: Options<E, R> = {}): Sched
       const [delay, next] = BackoffCurve.delayAfter(curve, state, u, floorOf(retryAfter?.(error), curve.cap))
       return next.waited > budget ? undefined : [delay, next]
     },
-    told: (delay, state, error) => {
-      const event = {
+    tell: (delay, state, error, fiber) =>
+      Events.unsafePublish(fiber, () => ({
         _tag: "RetryScheduled",
         name,
         retry: state.retries,
         delayMillis: delay,
         error: errorText(error)
-      } as const
-      return onRetry === undefined
-        ? Events.publish(event)
-        : Effect.zipRight(Events.publish(event), onRetry({ ...describe(state, delay), error }))
-    },
-    hooked: onRetry !== undefined
+      })),
+    hook: onRetry === undefined
+      ? undefined
+      : (delay, state, error) => onRetry({ ...describe(state, delay), error })
   }
   const schedule = Schedule.makeWithState<BackoffCurve.State, E, Retry, R>(
     plan.start,
@@ -146,10 +144,11 @@ export const make = <E = unknown, R = never>(options: Options<E, R> = {}): Sched
         const step = plan.next(state, error, u)
         if (step === undefined) return Effect.succeed([state, describe(state, 0), ScheduleDecision.done] as const)
         const [delay, next] = step
-        return Effect.as(
-          plan.told(delay, next, error),
-          [next, describe(next, delay), continueAfter(now, delay)] as const
-        )
+        const decided = [next, describe(next, delay), continueAfter(now, delay)] as const
+        return Effect.withFiberRuntime<typeof decided, never, R>((fiber) => {
+          plan.tell(delay, next, error, fiber)
+          return plan.hook === undefined ? Effect.succeed(decided) : Effect.as(plan.hook(delay, next, error), decided)
+        })
       })
   )
   return Object.assign(schedule, { [PlanId]: plan })

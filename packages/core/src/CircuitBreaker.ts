@@ -296,9 +296,10 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
 export const protect =
   <I>(tag: Context.Tag<I, CircuitBreaker>) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitOpen, R | I> =>
-    Effect.withFiberRuntime<A, E | CircuitOpen, R | I>((fiber) =>
-      Context.unsafeGet(fiber.currentContext as Context.Context<I>, tag).protect(effect)
-    )
+    Effect.withFiberRuntime<A, E | CircuitOpen, R | I>((fiber) => {
+      const breaker = Context.unsafeGet(fiber.currentContext as Context.Context<I>, tag)
+      return breaker instanceof Breaker ? breaker.run(effect, fiber) : breaker.protect(effect)
+    })
 
 // -----------------------------------------------------------------------------
 // internal

@@ -10,10 +10,12 @@
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Time from "./internal/time.js"
 
 /**
  * Every event by its tag: the fields it carries, durations in milliseconds. Programs add their own events by
@@ -240,6 +242,17 @@ export const publish = (event: Event): Effect.Effect<void> =>
     events.isActive()
       ? Effect.map(Clock.currentTimeMillis, (at) => events.unsafePublish(event, at))
       : Effect.void)
+
+/**
+ * Publishes what `event` makes, at once and from the code of a running fiber; it is made only if somebody listens.
+ *
+ * @since 0.1.0
+ * @category publishing
+ */
+export const unsafePublish = (fiber: Fiber.RuntimeFiber<any, any>, event: () => Event): void => {
+  const events = Context.unsafeGet(fiber.currentContext, Events)
+  if (events.isActive()) events.unsafePublish(event(), Time.wallMillis(fiber))
+}
 
 /**
  * Subscribes to a bus within the current scope. What is published after this effect returns is in the queue, which holds

@@ -2,6 +2,7 @@
  * What a Backoff schedule is made of, kept on it so that `Policy` can step it without a Schedule driver.
  */
 import type * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import type { State } from "../BackoffCurve.js"
 
 export interface Plan<in E, out R> {
@@ -10,10 +11,10 @@ export interface Plan<in E, out R> {
   readonly draws: boolean
   /** The delay before the next retry in milliseconds, and the state after it; undefined when there is none. */
   readonly next: (state: State, error: E, u: number) => readonly [delay: number, next: State] | undefined
-  /** Publishes the retry, and runs the user's hook. */
-  readonly told: (delay: number, state: State, error: E) => Effect.Effect<unknown, never, R>
-  /** Whether the user has given a hook. */
-  readonly hooked: boolean
+  /** Publishes the retry. */
+  readonly tell: (delay: number, state: State, error: E, fiber: Fiber.RuntimeFiber<any, any>) => void
+  /** What the user wants done before each wait. */
+  readonly hook: ((delay: number, state: State, error: E) => Effect.Effect<unknown, never, R>) | undefined
 }
 
 export const PlanId: unique symbol = Symbol.for("@firebreak/core/Backoff/Plan")

@@ -34,7 +34,13 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   readonly [Stage.StageId]: Stage.Stage = this
   private state: CircuitState.State<any>
   private permit: CircuitState.Permit
-  private handlers: Handlers
+  /** Made at the first call. */
+  private handlers: Handlers | undefined
+  private lastRefusal: {
+    readonly state: CircuitState.Open
+    readonly at: number
+    readonly exit: Exit.Exit<never, CircuitOpen>
+  } | undefined
   private calls = 0
   private successes = 0
   private failures = 0
@@ -58,16 +64,39 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
     this.plain = settings.machine.trip.reads !== "elapsed"
     this.state = CircuitState.closed(settings.machine, 0)
     this.permit = permitOf(0)
-    this.handlers = this.handlersOf(this.permit)
   }
 
   readonly protect = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitOpen, R> =>
-    Effect.withFiberRuntime((fiber) => {
-      if (!this.plain || Deadline.unsafeIsSet(fiber)) return Stage.protect<A, E, R, CircuitOpen>(this, effect)
-      this.calls++
-      // an interrupted call skips both handlers and so counts for nothing, which is what a closed circuit wants
-      return watch(effect, this.handlers)
-    })
+    Effect.withFiberRuntime((fiber) => this.run(effect, fiber))
+
+  /** The call as the fiber runs it: what is inside `protect`, for who has the fiber at hand. */
+  run<A, E, R>(effect: Effect.Effect<A, E, R>, fiber: Stage.Running): Effect.Effect<A, E | CircuitOpen, R> {
+    if (!this.plain) {
+      const refusal = this.refusal(fiber)
+      return refusal === undefined ? Stage.protect<A, E, R, CircuitOpen>(this, effect) : refusal
+    }
+    if (Deadline.unsafeIsSet(fiber)) return Stage.protect<A, E, R, CircuitOpen>(this, effect)
+    this.calls++
+    // an interrupted call skips both handlers and so counts for nothing, which is what a closed circuit wants
+    return watch(effect, this.handlers ??= this.handlersOf(this.permit))
+  }
+
+  /**
+   * The rejection of a circuit that is plainly open, and nothing else. Building the error is most of what it costs, so
+   * calls of the same millisecond share one.
+   */
+  private refusal(fiber: Stage.Running): Exit.Exit<never, CircuitOpen> | undefined {
+    const { state } = this
+    if (state._tag !== "Open" || this.isolations > 0 || this.settings.observeOnly) return undefined
+    const now = Time.monotonicMillis(fiber)
+    if (now >= state.retryAt) return undefined
+    this.calls++
+    this.rejected++
+    if (this.lastRefusal === undefined || this.lastRefusal.state !== state || now - this.lastRefusal.at >= 1) {
+      this.lastRefusal = { state, at: now, exit: Exit.fail(this.rejection(state.retryAt - now)) }
+    }
+    return this.lastRefusal.exit
+  }
 
   // --- as a stage
 
@@ -333,7 +362,7 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
 
   private reissue(): void {
     this.permit = permitOf(this.state.epoch)
-    this.handlers = this.handlersOf(this.permit)
+    this.handlers = undefined
   }
 
   private tell(event: () => Events.Event, fiber: Stage.Running): void {

@@ -230,10 +230,12 @@ export class Call {
       if (step === undefined || !this.mayRetry(error, step[0])) return this.end(Exit.fail(error))
       const [delay, state] = step
       this.state = state
-      const told = plan.told(delay, state, error)
-      // events alone cannot fail, and cost no frame that could be interrupted
-      if (delay === 0 && !plan.hooked) return Effect.flatMap(told, () => this.attempt())
-      return this.wait(Effect.zipRight(told, Effect.sleep(Duration.millis(delay))))
+      plan.tell(delay, state, error, this.fiber)
+      if (plan.hook !== undefined) {
+        return this.wait(Effect.zipRight(plan.hook(delay, state, error), Effect.sleep(Duration.millis(delay))))
+      }
+      // back to the run loop, so the stack does not grow
+      return delay === 0 ? this.attempt() : this.wait(Effect.sleep(Duration.millis(delay)))
     })
   }
 
