@@ -25,7 +25,7 @@ export interface Service {
   readonly spooled: Effect.Effect<ReadonlyArray<Entry>, SpoolError>
   /**
    * Sends what waits in order of the names; stops at the first that is not taken. Returns how many were sent. A damaged
-   * file is named in an event, stays where it is and holds up nobody.
+   * file is named in an event, stays where it is and holds up nobody; so does a page that is spooled meanwhile.
    */
   readonly deliver: Effect.Effect<number, SpoolError | VendorError>
 }
@@ -77,7 +77,7 @@ export const layer = (spool: Spool): Layer.Layer<Paging, never, HttpClient | Ven
           for (const entry of entries) {
             if (entry._tag === "Damaged") continue
             yield* send(entry.page, true)
-            yield* spool.remove(entry.file)
+            yield* spool.remove(entry)
             sent++
           }
           return sent

@@ -1,6 +1,9 @@
 import { describe, expect, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as TestClock from "effect/TestClock"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -26,9 +29,11 @@ const refusing = Effect.gen(function*() {
 })
 
 /** What another start of the agent would have. */
-const pagingIn = (path: string) =>
+const pagingIn = (path: string) => pagingWith(Spool.inDirectory(path))
+
+const pagingWith = (spool: Spool.Spool) =>
   Effect.flatMap(
-    Layer.build(Layer.fresh(Paging.layer(Spool.inDirectory(path)))),
+    Layer.build(Layer.fresh(Paging.layer(spool))),
     (context) => Effect.provide(Paging.Paging, context)
   )
 
@@ -91,6 +96,54 @@ describe("Paging", () => {
       yield* paging.page(page("INC-1", "second"))
       expect(yield* paging.spooled).toMatchObject([{ page: { summary: "second" } }])
     }).pipe(Effect.provide(layer())))
+
+  for (const [where, spool] of [["a directory", Spool.inDirectory], ["memory", () => Spool.inMemory()]] as const) {
+    it.scoped(`keeps a later page that is spooled while an earlier one of its key is being sent, in ${where}`, () =>
+      Effect.gen(function*() {
+        const world = yield* World
+        world.faults = [{ vendor: "pagerduty", kind: "status", status: 403 }]
+        const pages = spool(yield* directory)
+        const read = yield* Deferred.make<void>()
+        const paging = yield* pagingWith({
+          ...pages,
+          entries: Effect.zipLeft(pages.entries, Deferred.succeed(read, undefined))
+        })
+        yield* paging.page(page("INC-1", "first"))
+
+        world.faults = [{ vendor: "pagerduty", kind: "latency", ms: 1_000 }]
+        const delivery = yield* Effect.fork(paging.deliver)
+        yield* Deferred.await(read)
+        yield* TestClock.adjust(0)
+        world.faults = [{ vendor: "pagerduty", kind: "status", status: 403 }]
+        expect(yield* paging.page(page("INC-1", "second"))).toBe("spooled")
+        yield* TestClock.adjust("1 second")
+        expect(yield* Fiber.join(delivery)).toBe(1)
+        expect(world.fleet.pages).toMatchObject([{ summary: "first" }])
+        expect(yield* paging.spooled).toMatchObject([{ page: { summary: "second" } }])
+
+        world.faults = []
+        expect(yield* paging.deliver).toBe(1)
+        expect(yield* paging.spooled).toEqual([])
+      }).pipe(Effect.provide(layer())))
+  }
+
+  it.scoped("removes a page that was sent, however its file was written", () =>
+    Effect.gen(function*() {
+      const { paging, path, world } = yield* refusing
+      const { dedupKey, ...others } = page("INC-1")
+      yield* write(path, "INC-1.json", JSON.stringify({ ...others, dedupKey }, null, 2))
+      world.faults = []
+      expect(yield* paging.deliver).toBe(1)
+      expect(yield* filesIn(path)).toEqual([])
+    }).pipe(Effect.provide(layer())))
+
+  it.scoped("keeps one of two pages of a key that are spooled at the same time, whole", () =>
+    Effect.gen(function*() {
+      const spool = Spool.inDirectory(yield* directory)
+      const pages = Array.from({ length: 20 }, (_, i) => page("INC-1", "x".repeat(i * 1_000)))
+      yield* Effect.forEach(pages, spool.put, { concurrency: "unbounded" })
+      expect(yield* spool.entries).toMatchObject([{ _tag: "Waiting" }])
+    }))
 
   it.scoped("keeps any key in a file of its own, inside the spool", () =>
     Effect.gen(function*() {
