@@ -187,6 +187,16 @@ export const userFacing: Schedule.Schedule<Retry> = make({
 /**
  * Spreads the delays of any schedule by a jitter that needs no memory.
  *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import * as Schedule from "effect/Schedule"
+ *
+ * // waits between 0.5 and 1 seconds, 1 and 2, 2 and 4
+ * export const schedule = Schedule.exponential("1 second").pipe(
+ *   Backoff.jittered("equal"),
+ *   Schedule.intersect(Schedule.recurs(3))
+ * )
+ *
  * @since 0.1.0
  * @category combinators
  */
@@ -211,6 +221,13 @@ export const jittered: {
 /**
  * Limits every delay of any schedule.
  *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import * as Schedule from "effect/Schedule"
+ *
+ * // 1, 2, 4, 8, 10, 10, ... seconds
+ * export const schedule = Schedule.exponential("1 second").pipe(Backoff.capped("10 seconds"))
+ *
  * @since 0.1.0
  * @category combinators
  */
@@ -226,6 +243,13 @@ export const capped: {
 
 /**
  * Ends any schedule before the sum of its delays would pass `budget`.
+ *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import * as Schedule from "effect/Schedule"
+ *
+ * // 1, 2 and 4 seconds: with 8 more it would be 15
+ * export const schedule = Schedule.exponential("1 second").pipe(Backoff.withinTotalDelay("10 seconds"))
  *
  * @since 0.1.0
  * @category combinators
@@ -248,6 +272,13 @@ export const withinTotalDelay: {
  * Ends any schedule before a wait that would end later than `limit` after its first step. Unlike `Schedule.upTo` it asks
  * before sleeping: `Schedule.spaced("10 seconds")` within 15 seconds attempts at 0 and 10, never at 20.
  *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import * as Schedule from "effect/Schedule"
+ *
+ * // attempts at 0 and 10 seconds
+ * export const schedule = Schedule.spaced("10 seconds").pipe(Backoff.withinElapsed("15 seconds"))
+ *
  * @since 0.1.0
  * @category combinators
  */
@@ -267,6 +298,20 @@ export const withinElapsed: {
 /**
  * Makes what a failed call asked for a floor of the next delay. Negative and infinite times are ignored; longer ones
  * than `cap` (default 60 seconds) are clamped to it.
+ *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import type * as Duration from "effect/Duration"
+ * import type * as Option from "effect/Option"
+ * import * as Schedule from "effect/Schedule"
+ *
+ * interface Throttled {
+ *   readonly retryAfter: Option.Option<Duration.Duration>
+ * }
+ *
+ * export const schedule = Schedule.exponential("100 millis").pipe(
+ *   Backoff.respectingRetryAfter((error: Throttled) => error.retryAfter, { cap: "30 seconds" })
+ * )
  *
  * @since 0.1.0
  * @category combinators

@@ -302,6 +302,18 @@ export type NotNested<R> = CurrentRun extends R ? "a step cannot contain another
  * Steps of one run need different names where they run concurrently; one after the other, the second of a name is
  * recorded as `name#2`.
  *
+ * @example
+ * import * as Checkpoint from "@firebreak/core/Checkpoint"
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ *
+ * // a resumed run gets the time that was saved
+ * const startedAt = Checkpoint.step("start", { success: Schema.Number }, Effect.clockWith((_) => _.currentTimeMillis))
+ *
+ * export const program = Checkpoint.run("INC-1", { success: Schema.Number }, startedAt).pipe(
+ *   Effect.provide(Checkpoint.layerMemory)
+ * )
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -130,6 +130,17 @@ export const component: {
  * Falls back on another source of live data. The chain keeps the error of its primary; what the alternate failed with
  * is told in events and in `Outage.error`.
  *
+ * @example
+ * import * as Degradation from "@firebreak/core/Degradation"
+ * import * as Effect from "effect/Effect"
+ *
+ * const latency = Degradation.component("latency", Effect.fail("datadog is down")).pipe(
+ *   Degradation.orElse("prometheus", Effect.succeed(120))
+ * )
+ *
+ * // 120, an `Alternate` of the source "prometheus"
+ * export const program = Degradation.run(latency)
+ *
  * @since 0.1.0
  * @category fallbacks
  */
@@ -161,6 +172,18 @@ export const orElse: {
  * Falls back on the last success of the primary, if it is no older than `maxAge`. A value that the schema no longer
  * decodes is dropped; a cache that fails or hangs is logged and never fails the chain.
  *
+ * @example
+ * import * as Degradation from "@firebreak/core/Degradation"
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ *
+ * const owners = (service: string) =>
+ *   Degradation.component("owners", Effect.succeed(["ada"])).pipe(
+ *     Degradation.orCached({ key: service, schema: Schema.Array(Schema.String), maxAge: "1 hour" })
+ *   )
+ *
+ * export const program = Degradation.run(owners("payment-api")).pipe(Effect.provide(Degradation.layerMemory))
+ *
  * @since 0.1.0
  * @category fallbacks
  */
@@ -189,6 +212,15 @@ export const orCached: {
 /**
  * Ends the chain in a value that is always there: the chain cannot fail any more.
  *
+ * @example
+ * import * as Degradation from "@firebreak/core/Degradation"
+ * import * as Effect from "effect/Effect"
+ *
+ * const hints = Degradation.component("hints", Effect.fail("search is down")).pipe(Degradation.orConstant([]))
+ *
+ * // cannot fail
+ * export const program = Degradation.run(hints)
+ *
  * @since 0.1.0
  * @category fallbacks
  */
@@ -208,6 +240,16 @@ export const orConstant: {
 /**
  * Ends the chain in failure: when all of it failed, `all` fails at once with its error and interrupts the others.
  * Without it the part is `Missing`.
+ *
+ * @example
+ * import * as Degradation from "@firebreak/core/Degradation"
+ * import * as Effect from "effect/Effect"
+ *
+ * const logs = Degradation.component("logs", Effect.succeed(["OOMKilled"]))
+ * const hints = Degradation.component("hints", Effect.fail("search is down"))
+ *
+ * // without the logs there is no answer; without the hints there is one, in which they are `Missing`
+ * export const program = Degradation.all({ logs: Degradation.failFast(logs), hints })
  *
  * @since 0.1.0
  * @category fallbacks

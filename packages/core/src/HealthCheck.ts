@@ -115,6 +115,11 @@ export const make = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options =
  * Passes while the V8 heap in use is less than `below` (default 0.9) of `limit` bytes, by default V8's own heap limit.
  * Throws at construction where that limit cannot be read (before Node 20.16, outside Node) and none is given.
  *
+ * @example
+ * import * as HealthCheck from "@firebreak/core/HealthCheck"
+ *
+ * export const memory = HealthCheck.heap({ below: 0.8, limit: 512 * 1024 * 1024, critical: true })
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -141,6 +146,11 @@ export const heap = (
  * Passes while the event loop is late by less than `below` (default 100 ms): the worst of five 10 ms timers. It looks
  * at the moment of the check; what happened since the last one it does not see.
  *
+ * @example
+ * import * as HealthCheck from "@firebreak/core/HealthCheck"
+ *
+ * export const eventLoop = HealthCheck.eventLoopDelay({ below: "50 millis", interval: "10 seconds" })
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -163,6 +173,15 @@ export const eventLoopDelay = (
 /**
  * Passes while the number an effect reads is less than `below` (default 1000).
  *
+ * @example
+ * import * as HealthCheck from "@firebreak/core/HealthCheck"
+ * import * as Effect from "effect/Effect"
+ * import * as Queue from "effect/Queue"
+ *
+ * export const program = Effect.map(Queue.bounded<string>(1_000), (jobs) => ({
+ *   jobs: HealthCheck.queueDepth(Queue.size(jobs), { below: 800 })
+ * }))
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -183,6 +202,14 @@ export const queueDepth = <E, R>(
 /**
  * Passes while an effect succeeds in less than `below` (default 1 second). The check's `timeout` is twice that unless
  * given.
+ *
+ * @example
+ * import * as HealthCheck from "@firebreak/core/HealthCheck"
+ * import * as Effect from "effect/Effect"
+ *
+ * const ping = Effect.succeed("PONG")
+ *
+ * export const database = HealthCheck.responseTime(ping, { below: "200 millis", critical: true })
  *
  * @since 0.1.0
  * @category constructors
