@@ -16,6 +16,8 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type * as Bulkhead from "./Bulkhead.js"
 import type * as CircuitBreaker from "./CircuitBreaker.js"
@@ -198,8 +200,16 @@ export const make = <const O extends Options<any, any>>(
   const compiled = compile(options)
   const partsOf = resolver(options)
   const { budget } = options.retry ?? {}
-  const call = (effect: Effect.Effect<any, any, any>) =>
-    Effect.withFiberRuntime<any, any, any>((fiber) => new Call(compiled, partsOf(fiber), effect, fiber).start())
+  const alwaysHolds = options.bulkhead !== undefined || options.attemptTimeout !== undefined
+  const call = alwaysHolds
+    ? (effect: Effect.Effect<any, any, any>) =>
+      Effect.uninterruptibleMask((restore) => {
+        // the fiber that runs this very function; a frame to ask for it costs as much as the rest of the mask
+        const fiber = Option.getOrThrow(Fiber.getCurrentFiber())
+        return new Call(compiled, partsOf(fiber), effect, fiber).startMasked(restore)
+      })
+    : (effect: Effect.Effect<any, any, any>) =>
+      Effect.withFiberRuntime<any, any, any>((fiber) => new Call(compiled, partsOf(fiber), effect, fiber).start())
   // an inner retry of the same budget must see this one
   const policy = budget === undefined ?
     call :

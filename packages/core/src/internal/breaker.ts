@@ -31,7 +31,6 @@ interface Handlers {
 }
 
 export class Breaker implements CircuitBreaker, Stage.Stage {
-  readonly [Stage.StageId]: Stage.Stage = this
   private state: CircuitState.State<any>
   private permit: CircuitState.Permit
   /** Made at the first call. */
@@ -63,7 +62,7 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   ) {
     this.plain = settings.machine.trip.reads !== "elapsed"
     this.state = CircuitState.closed(settings.machine, 0)
-    this.permit = permitOf(0)
+    this.permit = firstPermit
   }
 
   readonly protect = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitOpen, R> =>
@@ -99,6 +98,10 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   }
 
   // --- as a stage
+
+  get [Stage.StageId](): Stage.Stage {
+    return this
+  }
 
   get holds(): boolean {
     return this.state._tag !== "Closed" || this.isolations > 0
@@ -400,6 +403,9 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
 }
 
 const permitOf = (epoch: number): CircuitState.Permit => ({ epoch, probe: undefined, startedAt: NaN })
+
+/** Breakers that have never opened share it. */
+const firstPermit = permitOf(0)
 
 /** The permit of a call that would have been rejected: it is of no epoch, so its result moves nothing. */
 const untracked: CircuitState.Permit = { epoch: -1, probe: undefined, startedAt: NaN }

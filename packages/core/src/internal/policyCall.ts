@@ -55,7 +55,7 @@ export class Call {
   private masked = false
   private restore: Stage.Restore = same
   private outerTicket: unknown = undefined
-  private readonly tickets: Array<unknown> = []
+  private tickets: Array<unknown> | undefined
   private timer: Timer | undefined
   /** The last error of the call itself. */
   private last: { readonly error: unknown } | undefined
@@ -76,30 +76,32 @@ export class Call {
     this.deadline = Deadline.unsafeDeadline(fiber)
   }
 
+  /** For a policy that holds nothing by itself. */
   start(): Effect.Effect<any, any, any> {
     this.parts.budget?.unsafeCalled(this.fiber)
+    return this.attempt()
+  }
+
+  /** For a policy that always holds something: within the mask whose `restore` this is. */
+  startMasked(restore: Stage.Restore): Effect.Effect<any, any, any> {
+    this.masked = true
+    this.restore = restore
     const { outer } = this.parts
-    if (outer === undefined) return this.attempt()
-    return Effect.uninterruptibleMask((restore) => {
-      this.masked = true
-      this.restore = restore
-      const entered = outer.enter(this.fiber, restore)
-      if (entered instanceof Stage.Refused) return Exit.fail(entered.error)
-      if (entered instanceof Stage.Waiting) {
-        return Effect.flatMap(entered.ticket, (ticket) => {
-          this.outerTicket = ticket
-          return this.attempt()
-        })
-      }
-      this.outerTicket = entered
-      return this.attempt()
-    })
+    if (outer === undefined) return this.start()
+    const entered = outer.enter(this.fiber, restore)
+    if (entered instanceof Stage.Refused) return Exit.fail(entered.error)
+    if (entered instanceof Stage.Waiting) {
+      return Effect.flatMap(entered.ticket, (ticket) => {
+        this.outerTicket = ticket
+        return this.start()
+      })
+    }
+    this.outerTicket = entered
+    return this.start()
   }
 
   private attempt(): Effect.Effect<any, any, any> {
-    return !this.masked && (this.policy.timeout !== undefined || this.deadline !== Infinity)
-      ? this.mask(() => this.enter(0))
-      : this.enter(0)
+    return !this.masked && this.deadline !== Infinity ? this.mask(() => this.enter(0)) : this.enter(0)
   }
 
   private mask(then: () => Effect.Effect<any, any, any>): Effect.Effect<any, any, any> {
@@ -122,13 +124,13 @@ export class Call {
         const at = i
         return Effect.matchCauseEffect(entered.ticket, {
           onSuccess: (ticket) => {
-            this.tickets[at] = ticket
+            ;(this.tickets ??= [])[at] = ticket
             return this.enter(at + 1)
           },
           onFailure: (cause) => this.refused(at, cause)
         })
       }
-      this.tickets[i] = entered
+      ;(this.tickets ??= [])[i] = entered
     }
     if (this.deadline !== Infinity) this.startedAt = Time.monotonicMillis(this.fiber)
     return this.run()
@@ -157,7 +159,7 @@ export class Call {
   }
 
   private leave(count: number, cause: Cause.Cause<unknown> | undefined): void {
-    for (let i = count - 1; i >= 0; i--) this.parts.inner[i]!.leave(this.tickets[i], cause, this.fiber)
+    for (let i = count - 1; i >= 0; i--) this.parts.inner[i]!.leave(this.tickets![i], cause, this.fiber)
   }
 
   readonly onSuccess = (value: unknown): Effect.Effect<any, any, any> => {
