@@ -149,6 +149,24 @@ export type Given<O, K extends string> = O extends unknown ? K extends keyof O ?
   : never
 
 /**
+ * Refuses what is no option, so that a mistyped one does not pass beside a right one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Known<O> =
+  & { readonly [K in Exclude<keyof O, keyof Options<any, any>>]: never }
+  & { readonly retry?: { readonly [K in Exclude<Keys<Given<O, "retry">>, keyof Retry<any, any>>]: never } | undefined }
+
+/**
+ * The keys of any member of a union.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Keys<O> = O extends unknown ? keyof O : never
+
+/**
  * `A` where the option may be given.
  *
  * @since 0.1.0
@@ -195,8 +213,10 @@ export type TagOf<P> = P extends Context.Tag<infer I, any> ? I : never
  * @category constructors
  */
 export const make = <const O extends Options<any, any>>(
-  options: O
+  options: O & Known<O>
 ): <A, E extends Accepted<O>, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | Added<O>, R | Needed<O>> => {
+  Check.known("Policy", options, known)
+  if (options.retry !== undefined) Check.known("Policy.retry", options.retry, knownOfRetry)
   const compiled = compile(options)
   const partsOf = resolver(options)
   const { budget } = options.retry ?? {}
@@ -228,6 +248,20 @@ export const make = <const O extends Options<any, any>>(
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+const known: Record<keyof Options<any, any>, true> = {
+  deadline: true,
+  bulkhead: true,
+  retry: true,
+  throttle: true,
+  rateLimit: true,
+  concurrencyLimit: true,
+  breaker: true,
+  attemptTimeout: true,
+  timeoutBy: true
+}
+
+const knownOfRetry: Record<keyof Retry<any, any>, true> = { schedule: true, while: true, budget: true, whenOpen: true }
 
 const compile = (options: Options<any, any>): Compiled => {
   const { retry } = options

@@ -149,6 +149,15 @@ describe("Policy", () => {
       expect(attempts).toBe(1)
     }).pipe(Effect.provide(VendorLive)))
 
+  it("refuses an option that it does not know", () => {
+    const mistyped: object = { breaker: Vendor, retries: 3 }
+    expect(() => Policy.make(mistyped)).toThrow("Policy: there is no option \"retries\"")
+    const inner: object = { schedule, while: () => true, budgt: 1 }
+    expect(() => Policy.make({ retry: inner as Policy.Retry<unknown, never> })).toThrow(
+      "Policy.retry: there is no option \"budgt\""
+    )
+  })
+
   it("refuses a timeout that makes no sense", () => {
     expect(() => Policy.make({ attemptTimeout: 0 })).toThrow(/attemptTimeout.*got 0/)
   })

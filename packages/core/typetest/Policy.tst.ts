@@ -84,4 +84,12 @@ describe("Policy", () => {
     })
     expect(policy).type.not.toBeCallableWith(call)
   })
+
+  test("refuses a mistyped option beside a right one, in `retry` as well", () => {
+    const retry = { schedule: Backoff.production, while: (error: "boom") => error === "boom" }
+    expect(Policy.make).type.not.toBeCallableWith({ breaker: Vendor, retries: 3 })
+    expect(Policy.make).type.not.toBeCallableWith({ breaker: Vendor, retry: { ...retry, retries: 3 } })
+    expect(Policy.make).type.toBeCallableWith({ breaker: Vendor, retry })
+    expect(Policy.make).type.toBeCallableWith({ breaker: Vendor, retry: undefined })
+  })
 })

@@ -68,6 +68,13 @@ export const name = (module: string, option: string, value: string): string => {
   return value
 }
 
+/** No key but those of `options`: a mistyped option is a fault, not something to pass over. */
+export const known = (module: string, given: object, options: Readonly<Record<string, true>>): void => {
+  for (const key of Object.keys(given)) {
+    if (!Object.hasOwn(options, key)) throw new InvalidOption(`${module}: there is no option ${show(key)}`)
+  }
+}
+
 const show = (value: unknown): string => {
   if (typeof value === "string") return JSON.stringify(value)
   return Duration.isDuration(value) ? Duration.format(value) : errorText(value)
