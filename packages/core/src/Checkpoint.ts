@@ -485,8 +485,10 @@ export const clear = (runId: string): Effect.Effect<boolean, StoreError, Checkpo
  */
 export const prune = (
   options: { readonly olderThan: Duration.DurationInput }
-): Effect.Effect<number, StoreError, CheckpointStore> =>
-  Effect.flatMap(CheckpointStore, (store) => store.prune({ olderThan: Duration.decode(options.olderThan) }))
+): Effect.Effect<number, StoreError, CheckpointStore> => {
+  const olderThan = Duration.millis(Check.millis("Checkpoint.prune", "olderThan", options.olderThan))
+  return Effect.flatMap(CheckpointStore, (store) => store.prune({ olderThan }))
+}
 
 // -----------------------------------------------------------------------------
 // internal

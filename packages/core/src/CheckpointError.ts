@@ -3,8 +3,8 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import { durationText } from "./internal/durationText.js"
 import type { StoreError } from "./StoreError.js"
 
 /**
@@ -43,7 +43,7 @@ export class RunInProgress extends Schema.TaggedError<RunInProgress>("@firebreak
 }) {
   override get message(): string {
     return `Run "${this.runId}" is in progress elsewhere; nothing was started; its lease ends in ${
-      Duration.format(this.retryAfter)
+      durationText(this.retryAfter)
     }`
   }
 }

@@ -6,6 +6,7 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import type * as Option from "effect/Option"
+import { durationText } from "./internal/durationText.js"
 import * as Rejection from "./Rejection.js"
 
 /**
@@ -39,7 +40,7 @@ export class CircuitOpen extends Data.TaggedError("CircuitOpen")<{
       forced: "is held open by hand"
     }
     const when = Duration.isFinite(this.retryAfter)
-      ? `; retry in ${Duration.format(Duration.millis(Math.ceil(Duration.toMillis(this.retryAfter))))}`
+      ? `; retry in ${durationText(this.retryAfter)}`
       : ""
     return `Circuit breaker "${this.breaker}" ${state[this.reason]}; the call was not started${when}`
   }

@@ -16,6 +16,7 @@ import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { locally } from "./internal/ambient.js"
+import { durationText } from "./internal/durationText.js"
 import * as Check from "./internal/options.js"
 import { stackless } from "./internal/stackless.js"
 import * as Time from "./internal/time.js"
@@ -52,7 +53,7 @@ export class DeadlineExceeded extends Data.TaggedError("DeadlineExceeded")<{
   }
   override get message(): string {
     return this.started
-      ? `The deadline passed after ${Duration.format(this.after)}; the call was interrupted, its outcome is unknown`
+      ? `The deadline passed after ${durationText(this.after)}; the call was interrupted, its outcome is unknown`
       : "The deadline had passed before the call; it was not started"
   }
 }

@@ -3,8 +3,8 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import { durationText } from "./internal/durationText.js"
 
 /**
  * The key was used before with another payload: a fault in the caller, never solved by trying again.
@@ -34,9 +34,9 @@ export class InProgress extends Schema.TaggedError<InProgress>("@firebreak/core/
   retryAfter: Schema.Duration
 }) {
   override get message(): string {
-    const lease = Duration.format(Duration.millis(Math.ceil(Duration.toMillis(this.retryAfter))))
-    return `Action "${this.operation}" with the key "${this.key}" is in progress, leased for ${lease}; ` +
-      "this call did not run it"
+    return `Action "${this.operation}" with the key "${this.key}" is in progress, leased for ${
+      durationText(this.retryAfter)
+    }; this call did not run it`
   }
 }
 

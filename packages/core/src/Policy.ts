@@ -24,6 +24,7 @@ import type * as CircuitBreaker from "./CircuitBreaker.js"
 import type * as ConcurrencyLimit from "./ConcurrencyLimit.js"
 import * as Deadline from "./Deadline.js"
 import { planOf } from "./internal/backoffPlan.js"
+import { durationText } from "./internal/durationText.js"
 import * as Check from "./internal/options.js"
 import { Call, type Compiled, type Parts } from "./internal/policyCall.js"
 import { stackless } from "./internal/stackless.js"
@@ -95,7 +96,7 @@ export interface Options<E, R> {
  */
 export class AttemptTimeout extends Data.TaggedError("AttemptTimeout")<{ readonly timeout: Duration.Duration }> {
   override get message(): string {
-    return `The attempt took longer than ${Duration.format(this.timeout)} and was interrupted; its outcome is unknown`
+    return `The attempt took longer than ${durationText(this.timeout)} and was interrupted; its outcome is unknown`
   }
 }
 

@@ -17,6 +17,7 @@ import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Events from "./Events.js"
 import { locally } from "./internal/ambient.js"
+import { durationText } from "./internal/durationText.js"
 import * as Gcra from "./internal/gcra.js"
 import { Line, Waiter } from "./internal/line.js"
 import * as Check from "./internal/options.js"
@@ -102,8 +103,7 @@ export class RateLimited extends Data.TaggedError("RateLimited")<{
    */
   readonly [Rejection.TypeId] = true as const
   override get message(): string {
-    const when = Duration.format(Duration.millis(Math.ceil(Duration.toMillis(this.retryAfter))))
-    return `Rate limit "${this.limit}" is used up; the call was not started; retry in ${when}`
+    return `Rate limit "${this.limit}" is used up; the call was not started; retry in ${durationText(this.retryAfter)}`
   }
 }
 

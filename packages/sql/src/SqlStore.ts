@@ -105,11 +105,17 @@ const millis = (option: string, value: Duration.DurationInput): number => {
   } catch {
     throw new InvalidOption(`SqlStore: ${option} must be a duration, got ${show(value)}`)
   }
-  // Duration.decode makes zero of NaN and of negative numbers
-  if (!Number.isFinite(decoded) || (typeof value === "number" && !(value >= 0))) {
+  // Duration.decode makes zero of NaN and of what is negative
+  if (!Number.isFinite(decoded) || isNegative(value)) {
     throw new InvalidOption(`SqlStore: ${option} must be a finite duration of at least 0 ms, got ${show(value)}`)
   }
   return Math.round(decoded)
+}
+
+const isNegative = (value: Duration.DurationInput): boolean => {
+  if (typeof value === "number" || typeof value === "bigint") return !(value >= 0)
+  if (typeof value === "string") return value.trimStart().startsWith("-")
+  return Array.isArray(value) && value.some((part) => !(part >= 0))
 }
 
 const show = (value: unknown): string => {

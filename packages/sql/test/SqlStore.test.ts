@@ -262,6 +262,7 @@ describe("a file that cannot be used", () => {
     refused({ busyTimeout: NaN }, `${finite} NaN`)
     refused({ busyTimeout: Infinity }, `${finite} Infinity`)
     refused({ busyTimeout: Duration.infinity }, `${finite} Infinity`)
+    refused({ busyTimeout: "-1 second" }, `${finite} "-1 second"`)
     refused({ busyTimeout: "soon" as "1 second" }, `busyTimeout must be a duration, got "soon"`)
     const whole = "cachedResults must be a whole number of at least 0, got"
     refused({ cachedResults: -1 }, `${whole} -1`)

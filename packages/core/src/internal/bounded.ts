@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
+import { durationText } from "./durationText.js"
 import { errorText } from "./errorText.js"
 
 /**
@@ -20,7 +21,7 @@ export const bounded = (timeout: number) => {
       Effect.disconnect,
       Effect.timeoutFail({
         duration: timeout,
-        onTimeout: () => `no answer within ${Duration.format(Duration.millis(timeout))}`
+        onTimeout: () => `no answer within ${durationText(Duration.millis(timeout))}`
       }),
       // the timeout must bite even where the caller is uninterruptible, as in a finalizer
       Effect.interruptible,

@@ -21,9 +21,8 @@ export const millis = (
   } catch {
     throw new InvalidOption(`${module}: ${option} must be a duration, got ${show(value)}`)
   }
-  // Duration.decode clamps NaN and negative numbers to zero; such input is a mistake, not a zero
-  const bad = typeof value === "number" && !(value >= 0)
-  if (bad || !Number.isFinite(decoded) || decoded < min) {
+  // Duration.decode clamps NaN and what is negative to zero; such input is a mistake, not a zero
+  if (isNegative(value) || !Number.isFinite(decoded) || decoded < min) {
     throw new InvalidOption(`${module}: ${option} must be a finite duration of at least ${min} ms, got ${show(value)}`)
   }
   return decoded
@@ -73,6 +72,13 @@ export const known = (module: string, given: object, options: Readonly<Record<st
   for (const key of Object.keys(given)) {
     if (!Object.hasOwn(options, key)) throw new InvalidOption(`${module}: there is no option ${show(key)}`)
   }
+}
+
+/** Whether a duration is given by a number that is negative, or none at all. */
+const isNegative = (value: Duration.DurationInput): boolean => {
+  if (typeof value === "number" || typeof value === "bigint") return !(value >= 0)
+  if (typeof value === "string") return value.trimStart().startsWith("-")
+  return Array.isArray(value) && value.some((part) => !(part >= 0))
 }
 
 const show = (value: unknown): string => {
