@@ -66,7 +66,16 @@ export interface Options<E = unknown, R = never> {
   readonly maxTotalDelay?: Duration.DurationInput | undefined
   /** What the failed call asked for, such as a Retry-After header: a floor for the delay, itself clamped to the cap. */
   readonly retryAfter?: ((error: E) => Option.Option<Duration.Duration>) | undefined
-  /** Runs before each wait. */
+  /**
+   * Asked first: an error it refuses ends the schedule, and no hook or event tells of a retry. Put it here rather than
+   * beside the schedule in `Effect.retry`, which asks its own `while` only after the schedule has been stepped. Default:
+   * every error is retried.
+   */
+  readonly while?: ((error: E) => boolean) | undefined
+  /**
+   * Runs before each wait. With a `while` in `Effect.retry` it also runs for an error which that then refuses; see
+   * `while` here.
+   */
   readonly onRetry?: ((retry: Retry & { readonly error: E }) => Effect.Effect<unknown, never, R>) | undefined
 }
 
@@ -116,11 +125,12 @@ export const make = <E = unknown, R = never>(options: Options<E, R> = {}): Sched
   const budget = options.maxTotalDelay === undefined
     ? Infinity
     : Check.millis("Backoff", "maxTotalDelay", options.maxTotalDelay)
-  const { onRetry, retryAfter } = options
+  const { onRetry, retryAfter, while: isRetryable } = options
   const plan: Plan<E, R> = {
     start: BackoffCurve.start(curve),
     draws: curve.jitter !== "none" && curve.base > 0,
     next: (state, error, u) => {
+      if (isRetryable?.(error) === false) return undefined
       if (state.retries >= maxRetries) return undefined
       const [delay, next] = BackoffCurve.delayAfter(curve, state, u, floorOf(retryAfter?.(error), curve.cap))
       return next.waited > budget ? undefined : [delay, next]

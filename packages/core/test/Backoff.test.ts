@@ -182,6 +182,25 @@ describe("Backoff", () => {
       expect(yield* delaysOf(Backoff.make({ retryAfter, maxTotalDelay: "30 seconds" }))).toEqual([20_000])
     }))
 
+  it.effect("ends at an error that `while` refuses, and tells nobody of a retry", () =>
+    Effect.gen(function*() {
+      const heard: Array<number> = []
+      const events = yield* Events.subscribe
+      const schedule = Backoff.make<string>({
+        jitter: "none",
+        while: (error) => error === "down",
+        onRetry: ({ retry }) => Effect.sync(() => heard.push(retry))
+      })
+      const errors = ["down", "forbidden", "down"]
+      const call = Effect.suspend(() => Effect.fail(errors.shift()!))
+      const fiber = yield* Effect.fork(Effect.exit(Effect.retry(call, schedule)))
+      yield* TestClock.adjust("1 hour")
+      expect(yield* Fiber.join(fiber)).toEqual(Exit.fail("forbidden"))
+      expect(errors).toEqual(["down"])
+      expect(heard).toEqual([1])
+      expect(Array.from(yield* Queue.takeAll(events), ({ _tag }) => _tag)).toEqual(["RetryScheduled"])
+    }).pipe(Effect.scoped, Effect.provide(Events.layer)))
+
   it.effect("tells the hook and the events about each retry before it waits", () =>
     Effect.gen(function*() {
       const seen: Array<readonly [number, number, string]> = []

@@ -74,6 +74,19 @@ describe("Policy", () => {
       expect(heard).toEqual([1])
     }).pipe(Effect.provide(VendorLive)))
 
+  it.effect("does not retry what the `while` of its schedule refuses", () =>
+    Effect.gen(function*() {
+      const picky = Policy.make({
+        retry: {
+          schedule: Backoff.make<Down>({ jitter: "none", while: (error) => error.status !== 501 }),
+          while: (error: Down) => error.status >= 500
+        }
+      })
+      const { attempts, call } = script(503, 501)
+      expect(yield* settle(picky(call))).toMatchObject({ left: { status: 501 } })
+      expect(attempts).toEqual([0, 1000])
+    }))
+
   it.effect("cuts an attempt short, counts it against the breaker, and retries it", () =>
     Effect.gen(function*() {
       const { attempts, call } = script(0)
