@@ -13,7 +13,7 @@ import * as Schema from "effect/Schema"
  * - `readonly`: the file or directory cannot be written
  * - `corrupt`: the stored data is damaged
  * - `closed`: the store's scope has ended
- * - `io`: anything else the driver reports
+ * - `io`: anything else the driver reports, a file that has vanished among it
  *
  * @since 0.1.0
  * @category models

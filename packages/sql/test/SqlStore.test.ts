@@ -226,15 +226,24 @@ describe("a file that cannot be used", () => {
       assert.include(error.message, filename)
     }))
 
-  it.scoped("names a path below a regular file, below /proc, and a directory", () =>
+  it.scoped("names a path below a regular file and below /proc", () =>
     Effect.gen(function*() {
       const filename = yield* temporaryFile
       mkdirSync(dirname(filename))
       writeFileSync(filename, "")
-      for (const path of [join(filename, "below.db"), "/proc/firebreak/below.db", dirname(filename)]) {
+      for (const path of [join(filename, "below.db"), "/proc/firebreak/below.db"]) {
         const error = yield* fails(path)
         assert.deepStrictEqual([error.store, error.operation, error.reason], [path, "open", "readonly"])
       }
+    }))
+
+  it.scoped("says so where the path is a directory", () =>
+    Effect.gen(function*() {
+      const directory = dirname(yield* temporaryFile)
+      mkdirSync(directory)
+      const error = yield* fails(directory)
+      assert.deepStrictEqual([error.store, error.operation, error.reason], [directory, "open", "io"])
+      assert.include(error.message, "is a directory")
     }))
 
   it.scoped("refuses the tables of a newer release", () =>

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
+import { copyFileSync, renameSync, rmSync } from "node:fs"
 import * as SqliteClient from "../src/internal/SqliteClient.js"
 import { temporaryFile } from "./fixtures/temporary.js"
 
@@ -58,6 +59,30 @@ describe("SqliteClient", () => {
       const error = yield* Effect.flip(begin(client, "after"))
       assert.strictEqual(error.reason, "closed")
     }))
+
+  it.scoped.each(["deleted", "replaced"])(
+    "reports nothing as recorded any more once the file is %s",
+    (how) =>
+      Effect.gen(function*() {
+        const client = yield* open
+        yield* begin(client, "before")
+        if (how === "deleted") rmSync(client.filename)
+        else {
+          copyFileSync(client.filename, `${client.filename}.copy`)
+          renameSync(`${client.filename}.copy`, client.filename)
+        }
+        // a file that was just found is not looked for again at once
+        let exit = yield* Effect.exit(begin(client, "run 0"))
+        for (let i = 1; Exit.isSuccess(exit) && i < 10_000; i++) exit = yield* Effect.exit(begin(client, `run ${i}`))
+        for (
+          const request of [Effect.flip(begin(client, "after")), Effect.flip(client.request("load", { runId: "r" }))]
+        ) {
+          const error = yield* request
+          assert.strictEqual(error.reason, "io")
+          assert.include(error.message, "the file is gone")
+        }
+      })
+  )
 
   it.scoped("gives an answer nobody waits for to whoever takes it back", () =>
     Effect.gen(function*() {

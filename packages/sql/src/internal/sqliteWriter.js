@@ -11,7 +11,7 @@
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads"
 import * as Actions from "./writer/actions.js"
 import { describe, isBusy } from "./writer/failure.js"
-import { open } from "./writer/open.js"
+import { open, watch } from "./writer/open.js"
 import * as Runs from "./writer/runs.js"
 
 /**
@@ -23,12 +23,16 @@ import * as Runs from "./writer/runs.js"
 /** @type {ReadonlySet<Name>} */
 const reads = new Set(/** @type {const} */ (["get", "list", "load", "listRuns"]))
 
+/** @type {import("./protocol.js").Failure} */
+const gone = { reason: "io", detail: "the file is gone: it was deleted or replaced while it was open" }
+
 /**
  * @param {import("node:worker_threads").MessagePort} port
  * @param {ReturnType<typeof open>} opened
  * @param {Start} start
  */
-const serve = (port, { db, ...info }, { busyTimeout, owner }) => {
+const serve = (port, { db, ...info }, { busyTimeout, filename, owner }) => {
+  const isGone = watch(filename)
   const token = db.prepare("UPDATE firebreak_meta SET value = value + 1 WHERE name = 'token' RETURNING value").pluck()
   const context = { owner, nextToken: () => Number(token.get()) }
   const runs = Runs.make(db, context)
@@ -92,7 +96,9 @@ const serve = (port, { db, ...info }, { busyTimeout, owner }) => {
   const attempt = (begin, entries) => {
     if (entries.length === 0) return entries
     try {
-      answer(transact(begin, entries))
+      const answers = transact(begin, entries)
+      // what was committed to a deleted file is on no disk
+      answer(isGone() ? entries.map(({ id }) => [id, gone, null]) : answers)
       return []
     } catch (error) {
       if (isBusy(error)) {

@@ -1,7 +1,7 @@
 // @ts-check
 /** Opens the database: its directory, its pragmas, and the schema of our own tables. */
 import Database from "better-sqlite3"
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from "node:fs"
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { isBusy } from "./failure.js"
 
@@ -124,6 +124,7 @@ const configure = (db) => {
  */
 export const open = ({ busyTimeout, filename }) => {
   makeDirectory(dirname(resolve(filename)))
+  if (statSync(filename, { throwIfNoEntry: false })?.isDirectory() === true) throw new Error("it is a directory")
   const deadline = performance.now() + busyTimeout
   const pause = new Int32Array(new SharedArrayBuffer(4))
   for (;;) {
@@ -136,5 +137,29 @@ export const open = ({ busyTimeout, filename }) => {
       // the change to WAL mode reports busy without waiting
       Atomics.wait(pause, 0, 0, 5)
     }
+  }
+}
+
+/** How long a file that was found is taken to be there, in milliseconds. */
+const recheck = 250
+
+/**
+ * Tells whether the file at the path is no longer the one that is open. SQLite would write on to a file without a name,
+ * which ends with the process. Asked by path: a descriptor of our own would, when closed, drop SQLite's locks.
+ *
+ * @param {string} filename
+ * @returns {() => boolean}
+ */
+export const watch = (filename) => {
+  const path = resolve(filename)
+  const { dev, ino } = statSync(path, { bigint: true })
+  let checkedAt = performance.now()
+  let gone = false
+  return () => {
+    if (gone || performance.now() - checkedAt < recheck) return gone
+    const found = statSync(path, { bigint: true, throwIfNoEntry: false })
+    gone = found === undefined || found.ino !== ino || found.dev !== dev
+    checkedAt = performance.now()
+    return gone
   }
 }
