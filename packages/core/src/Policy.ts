@@ -89,6 +89,21 @@ export interface Options<E, R> {
 }
 
 /**
+ * Options of any policy. It says no more of the schedule than that it is one: were its type an `any`, one that is made
+ * in place (`schedule: Backoff.make({ … })`) would take that for its errors and requirements, and hide those of the call.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface AnyOptions extends Omit<Options<any, any>, "retry"> {
+  readonly retry?:
+    | Omit<Retry<any, any>, "schedule"> & {
+      readonly schedule: { readonly [K in keyof Schedule.Schedule<any, any, any>]: unknown }
+    }
+    | undefined
+}
+
+/**
  * An attempt took too long and was interrupted: it may or may not have had its effect.
  *
  * @since 0.1.0
@@ -213,9 +228,10 @@ export type TagOf<P> = P extends Context.Tag<infer I, any> ? I : never
  * @since 0.1.0
  * @category constructors
  */
-export const make = <const O extends Options<any, any>>(
-  options: O & Known<O>
+export const make = <const O extends AnyOptions>(
+  given: O & Known<O>
 ): <A, E extends Accepted<O>, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | Added<O>, R | Needed<O>> => {
+  const options = given as Options<any, any>
   Check.known("Policy", options, known)
   if (options.retry !== undefined) Check.known("Policy.retry", options.retry, knownOfRetry)
   const compiled = compile(options)

@@ -92,4 +92,13 @@ describe("Policy", () => {
     expect(Policy.make).type.toBeCallableWith({ breaker: Vendor, retry })
     expect(Policy.make).type.toBeCallableWith({ breaker: Vendor, retry: undefined })
   })
+
+  test("a schedule made in place hides neither the errors nor the requirements", () => {
+    const policy = Policy.make({
+      retry: { schedule: Backoff.make({ base: "2 seconds" }), while: (error: "boom") => error === "boom" },
+      breaker: Vendor
+    })
+    expect(call.pipe(policy)).type.toBe<Effect.Effect<number, "boom" | CircuitBreaker.CircuitOpen, "env" | Vendor>>()
+    expect(policy).type.not.toBeCallableWith(null! as Effect.Effect<number, "other">)
+  })
 })
