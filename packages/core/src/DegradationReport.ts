@@ -61,7 +61,7 @@ export class DegradedBeyond extends Schema.TaggedError<DegradedBeyond>("@firebre
 ) {
   /** What a user can do, over all failed components. */
   get advice(): ReadonlyArray<string> {
-    return [...new Set(this.failed.flatMap(adviceOf))]
+    return adviceOf(this.failed)
   }
 
   override get message(): string {
@@ -157,10 +157,17 @@ const toOutage = ({ component, error, options: { advice, contact, recovery }, qu
   ...(recovery === undefined ? {} : { recovery })
 })
 
-const adviceOf = ({ advice, component, contact, recovery }: Outage): ReadonlyArray<string> => [
-  ...(recovery === undefined ? [] : [`Expected back: ${component} ${recovery}.`]),
-  ...(advice === undefined ? [] : [`What you can do: ${advice}.`]),
-  ...(contact === undefined ? [] : [`Contact: ${contact}.`])
-]
+/** One sentence of each kind, so that a user need not gather what belongs together. */
+const adviceOf = (failed: ReadonlyArray<Outage>): ReadonlyArray<string> => {
+  const sentence = (label: string, said: (outage: Outage) => string | undefined): ReadonlyArray<string> => {
+    const parts = new Set(failed.map(said).filter((part) => part !== undefined))
+    return parts.size === 0 ? [] : [`${label}: ${[...parts].join("; ")}.`]
+  }
+  return [
+    ...sentence("Expected back", ({ component, recovery }) => recovery && `${component} ${recovery}`),
+    ...sentence("What you can do", ({ advice }) => advice),
+    ...sentence("Contact", ({ contact }) => contact)
+  ]
+}
 
 const iso = (millis: number): string => new Date(millis).toISOString()

@@ -400,6 +400,20 @@ describe("DegradedBeyond", () => {
       )
     }).pipe(Effect.provide(Degradation.layerMemory)))
 
+  it.effect("says each kind of advice once for all that failed", () =>
+    Effect.gen(function*() {
+      const logs = Degradation.component("logs", down("loki"), {
+        advice: "read the logs on the node itself",
+        contact: "#observability"
+      })
+      const error = yield* Effect.flip(Degradation.all({ metrics: metrics(down("datadog")), logs }))
+      expect(error.advice).toEqual([
+        "Expected back: metrics within 15 minutes.",
+        "What you can do: read the graphs on the node itself; read the logs on the node itself.",
+        "Contact: #observability."
+      ])
+    }).pipe(Effect.provide(Degradation.layerMemory)))
+
   it.effect("is beyond since the failure that crossed the tolerated level, not since the first one", () =>
     Effect.gen(function*() {
       const up = Degradation.component("up", Effect.succeed(1))
