@@ -36,7 +36,7 @@ const request = Degradation.all({
 
 const attempt = Effect.fnUntraced(
   function*(number: number) {
-    yield* Console.log(`\nAttempt ${number}`)
+    yield* Console.log(`${number === 1 ? "" : "\n"}Attempt ${number}`)
     const report = yield* request
     yield* Console.log(`  level ${report.level}`)
     for (const [name, part] of Object.entries(report.parts)) {

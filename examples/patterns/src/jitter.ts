@@ -36,7 +36,7 @@ const makeFlakyCall = () => {
 }
 
 const oneClient = Effect.fnUntraced(function*(jitter: Backoff.Jitter) {
-  yield* Console.log(`\n${jitter}`)
+  yield* Console.log(jitter === jitters[0] ? jitter : `\n${jitter}`)
   let waited = Duration.zero
   const result = yield* Effect.retry(
     makeFlakyCall(),

@@ -1,9 +1,10 @@
 /**
- * A retry gets over a blip, a breaker ends an outage. The breaker is inside, so that it sees every attempt; the retry
- * repeats only the API's own errors, so that an open circuit ends it.
+ * A retry gets over a blip, a breaker ends an outage. In a policy the breaker is inside, so that it sees every attempt;
+ * an open circuit ends the retry without a further wait, with the API's own error.
  */
 import * as Backoff from "@firebreak/core/Backoff"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as Policy from "@firebreak/core/Policy"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
@@ -24,13 +25,13 @@ const makeApi = () => {
 }
 
 // #region usage
-const retries = Backoff.make({ base: "1 second", maxRetries: 5 })
-
-const resilient = (call: Effect.Effect<string, ApiDown>) =>
-  call.pipe(
-    Api.protect,
-    Effect.retry({ schedule: retries, while: (error) => error._tag === "ApiDown" })
-  )
+const resilient = Policy.make({
+  retry: {
+    schedule: Backoff.make({ base: "1 second", maxRetries: 5 }),
+    while: (error: ApiDown) => error._tag === "ApiDown"
+  },
+  breaker: Api
+})
 // #endregion
 
 const lights: Record<string, string> = { "closed": "🟢", "open": "🔴", "half-open": "🟡" }
@@ -49,7 +50,7 @@ export const main: Effect.Effect<void> = Effect.gen(function*() {
     yield* timed(`${lights[state]} the circuit is ${state}`)
   })
 
-  yield* request(1) // three failures, then the circuit is open and a further attempt is not made
+  yield* request(1) // three failures, the third opens the circuit: no further attempt is waited for
   yield* request(2) // fails at once
   yield* Effect.sleep("10 seconds")
   yield* request(3) // the probe fails: open again

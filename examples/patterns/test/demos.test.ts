@@ -113,20 +113,22 @@ describe("the retry budget demo", () => {
 })
 
 describe("the retry and breaker demo", () => {
-  it.effect("gives up at the open circuit, fails fast, and closes it again after the reset", () =>
+  it.effect("gives up when the circuit opens, fails fast, and closes it again after the reset", () =>
     Effect.gen(function*() {
       const lines = yield* linesOf("retry-breaker")
       expectInOrder(lines, [
         "Request 1",
         "✗ API unavailable",
         "✗ API unavailable",
-        "✗ API unavailable",
-        "⛔ gave up",
+        "1.2 s     ✗ API unavailable",
+        // no wait for an attempt that would be turned away
+        "1.2 s     ✗ gave up: API unavailable",
         "🔴 the circuit is open",
         "Request 2",
         "⛔ gave up",
         "Request 3",
         "✗ API unavailable",
+        "✗ gave up: API unavailable",
         "🔴 the circuit is open",
         "Request 4",
         "✓ 200 OK",
@@ -225,6 +227,7 @@ describe("the degradation demos", () => {
       expect(count(lines, "level moderate")).toBeGreaterThan(0)
       // only an answer that is not full warns its users
       expect(count(lines, "Limited functionality")).toBe(count(lines, "  level ") - count(lines, "level full"))
+      for (const line of lines) expect(line.split("What you can do").length).toBeLessThanOrEqual(2)
       expect(lines.some((line) => /: answer \d+ of \w+ \(.+ old\)/.test(line))).toBe(true)
     }))
 
@@ -245,6 +248,8 @@ describe("every demo", () => {
       Effect.gen(function*() {
         const lines = yield* linesOf(name)
         expect(lines.length).toBeGreaterThan(2)
+        // a blank line stands above it already
+        if (demos[name]!.realTime !== true) expect(lines[0]).not.toBe("")
         expect(yield* run(name)).toEqual(lines)
       }))
   }
