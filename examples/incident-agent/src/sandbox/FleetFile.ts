@@ -19,7 +19,7 @@ export class StateUnavailable extends Data.TaggedError("StateUnavailable")<{
   readonly reason: string
 }> {
   override get message() {
-    return `State file "${this.file}" cannot be used: ${this.reason}`
+    return `State file "${this.file}" cannot be used: ${this.reason}; delete it to begin with a fresh fleet`
   }
 }
 

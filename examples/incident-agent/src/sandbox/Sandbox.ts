@@ -215,6 +215,10 @@ const router = (world: World) => {
         return HttpServerResponse.empty({ status: 204 })
       })
     ),
+    HttpRouter.get(
+      "/",
+      Effect.succeed(respond(Vendor.json(200, { prefixes: [...vendors.map(({ name }) => `/${name}`), "/_sandbox"] })))
+    ),
     HttpRouter.all("*", Effect.succeed(respond(Vendor.json(404, { error: "no such path in the sandbox" }))))
   )
 }

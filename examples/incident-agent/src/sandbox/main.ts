@@ -80,7 +80,7 @@ const program = Effect.gen(function*() {
 }).pipe(
   Effect.scoped,
   Effect.catchTags({
-    BadFlags: ({ message }) => exit(2, `${message}\n${usage}`),
+    BadFlags: ({ message }) => exit(2, `${message.split(/\.\s/)[0]}; see --help`),
     StateUnavailable: ({ message }) => exit(2, `--state: ${message}`),
     LedgerUnavailable: ({ message }) => exit(2, `--ledger: ${message}`),
     ServeError: ({ cause }) => exit(1, `cannot listen: ${cause instanceof Error ? cause.message : String(cause)}`)

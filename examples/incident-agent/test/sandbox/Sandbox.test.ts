@@ -53,6 +53,26 @@ const ledgerOf = (service: Sandbox.Service) =>
   Effect.map(service.ledger, (lines) => lines.map(({ at, ...line }) => (expect(at).toBeTypeOf("string"), line)))
 
 describe("Sandbox", () => {
+  it.scoped("lists its prefixes at its root", () =>
+    Effect.gen(function*() {
+      const service = yield* sandbox()
+      const { status, text } = yield* send(`${service.url}/`)
+      expect(status).toBe(200)
+      expect(JSON.parse(text)).toEqual({
+        prefixes: [...Sandbox.vendors.map(({ name }) => `/${name}`), "/_sandbox"]
+      })
+    }))
+
+  it.scoped("names a state file that is damaged, and says what to do about it", () =>
+    Effect.gen(function*() {
+      const state = Path.join(Fs.mkdtempSync(Path.join(Os.tmpdir(), "sandbox-")), "fleet.json")
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(Path.dirname(state), { recursive: true })))
+      Fs.writeFileSync(state, "{\"workloads\":")
+      const { message } = yield* Effect.flip(sandbox({ state }))
+      expect(message).toContain(state)
+      expect(message).toMatch(/; delete it to begin with a fresh fleet$/)
+    }))
+
   it.scoped("answers each vendor under its prefix and writes every call to the ledger", () =>
     Effect.gen(function*() {
       const service = yield* sandbox()

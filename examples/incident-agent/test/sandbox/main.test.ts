@@ -30,7 +30,7 @@ describe("sandbox process", () => {
     expect(await Promise.all(runs.map(({ closed }) => closed))).toEqual([2, 2, 2])
     expect(runs.map(({ output }) => output.stderr)).toEqual([
       expect.stringContaining("--port"),
-      expect.stringContaining("--sed"),
+      "sandbox: Unknown option '--sed'; see --help\n",
       expect.stringContaining("--ledger")
     ])
     expect(runs.map(({ output }) => output.stdout)).toEqual(["", "", ""])
