@@ -5,6 +5,13 @@ import * as Effect from "effect/Effect"
 import { type Demo, demos } from "./demos.js"
 import { fastForward } from "./internal/fastForward.js"
 
+// a reader that goes away, such as head, ends the output and not the demo
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED") throw error
+  })
+}
+
 const names = Object.keys(demos)
 const width = Math.max(...names.map((name) => name.length))
 
