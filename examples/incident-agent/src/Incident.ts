@@ -8,8 +8,11 @@ import * as Effect from "effect/Effect"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 
+const Text = (field: string) =>
+  Schema.String.annotations({ message: ({ actual }) => `${field} must be a string, got ${excerpt(actual)}` })
+
 const Name = (field: string, max: number) =>
-  Schema.String.pipe(Schema.filter((text) =>
+  Text(field).pipe(Schema.filter((text) =>
     /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(text) && text.length <= max
       ? undefined
       : `${field} must be 1 to ${max} letters, digits, ".", "_" or "-", starting with a letter or digit, got ${
@@ -40,7 +43,7 @@ export class Incident extends Schema.Class<Incident>("Incident")({
   incident_id: Name("incident_id", 128),
   severity: Severity,
   service: Name("service", 128),
-  description: Schema.String.pipe(
+  description: Text("description").pipe(
     Schema.minLength(1, { message: () => "description must not be empty" }),
     Schema.maxLength(2_000, { message: () => "description must have at most 2000 characters" })
   )
@@ -76,15 +79,27 @@ export const maxBytes = 1_000_000
 export class BadIncident extends Data.TaggedError("BadIncident")<{ readonly message: string }> {}
 
 /**
+ * Reads an incident from the bytes of JSON text in UTF-8; a byte order mark is passed over.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const parseBytes = (bytes: Uint8Array): Effect.Effect<Incident, BadIncident> => {
+  if (bytes.length > maxBytes) return tooLarge
+  return Effect.try({
+    try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+    catch: () => new BadIncident({ message: "the incident is not valid UTF-8" })
+  }).pipe(Effect.flatMap(parse))
+}
+
+/**
  * Reads an incident from JSON text.
  *
  * @since 0.1.0
  * @category decoding
  */
 export const parse = (text: string): Effect.Effect<Incident, BadIncident> => {
-  if (Buffer.byteLength(text) > maxBytes) {
-    return new BadIncident({ message: `the incident is larger than ${maxBytes} bytes, the most that is read` })
-  }
+  if (Buffer.byteLength(text) > maxBytes) return tooLarge
   return Effect.try({
     try: (): unknown => JSON.parse(text),
     catch: () =>
@@ -109,6 +124,10 @@ export const parse = (text: string): Effect.Effect<Incident, BadIncident> => {
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+const tooLarge = Effect.suspend(() =>
+  new BadIncident({ message: `the incident is larger than ${maxBytes} bytes, the most that is read` })
+)
 
 const decode = Schema.decodeUnknown(Incident)
 

@@ -89,8 +89,17 @@ describe("Incident", () => {
       "incident_id must be 1 to 128 letters, digits, \".\", \"_\" or \"-\", starting with a letter or digit, got \"../../x\""
     )
     expect(refusal({ ...Incident.chapter, service: undefined })).toBe("service is missing")
+    expect(refusal({ ...Incident.chapter, incident_id: 5 })).toBe("incident_id must be a string, got 5")
     expect(refusal("[]")).toBe("the incident must be a JSON object, got []")
     expect(refusal("")).toBe("the incident is not JSON: it is empty")
+  })
+
+  it("passes over a byte order mark and refuses what is not UTF-8", () => {
+    const bytes = Buffer.from(`\ufeff${JSON.stringify(Incident.chapter)}`)
+    expect(Effect.runSync(Incident.parseBytes(bytes))).toEqual(Incident.chapter)
+    expect(Effect.runSync(Effect.flip(Incident.parseBytes(Uint8Array.of(0x7b, 0xff, 0x7d)))).message).toBe(
+      "the incident is not valid UTF-8"
+    )
   })
 
   it("reads up to 1 MB and not a byte more", () => {
