@@ -110,7 +110,7 @@ describe("remediation", () => {
     const escalated = eventsOf(ended).find(({ _tag }) => _tag === "IncidentEscalated")
     expect(escalated).toMatchObject({
       reason: expect.stringContaining("clear_cache failed"),
-      actions: ["restart_pods"]
+      attempted: [{ name: "restart_pods", outcome: "applied" }, { name: "clear_cache", outcome: expect.any(String) }]
     })
     expect(effects(sandbox).filter((line) => !line.startsWith("patchDeployment"))).toEqual([
       "enqueue payment-api INC-20240111-001"

@@ -6,11 +6,13 @@
  */
 import * as Idempotency from "@firebreak/core/Idempotency"
 import type { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
+import type { StoreError } from "@firebreak/core/StoreError"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { CacheAdmin } from "./CacheAdmin.js"
 import { Orchestrator } from "./Orchestrator.js"
-import type { ActionName } from "./Runbook.js"
+import { ActionName } from "./Runbook.js"
 import { classify, VendorError } from "./VendorError.js"
 
 /**
@@ -30,6 +32,29 @@ export const Target = Schema.Struct({
  * @category models
  */
 export type Target = typeof Target.Type
+
+/**
+ * An action and what became of it. `in doubt`: it was sent, and nobody could tell whether it was done.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Attempt = Schema.Struct({ name: ActionName, outcome: Schema.Literal("applied", "refused", "in doubt") })
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Attempt = typeof Attempt.Type
+
+/**
+ * An attempt as humans are told of it.
+ *
+ * @since 0.1.0
+ * @category rendering
+ */
+export const attemptText = ({ name, outcome }: Attempt): string =>
+  outcome === "applied" ? name : `${name} (${outcome === "refused" ? outcome : "outcome unknown"})`
 
 /**
  * Restarts the pods of the service; returns the rollout's id.
@@ -95,6 +120,18 @@ export const act = (name: ActionName, target: Target): Effect.Effect<
       return ClearCache(target)
   }
 }
+
+/**
+ * Whether an action that failed may have been done all the same.
+ *
+ * @since 0.1.0
+ * @category actions
+ */
+export const isInDoubt = (name: ActionName, target: Target): Effect.Effect<boolean, StoreError, IdempotencyStore> =>
+  Effect.map(
+    Idempotency.get({ operation: name, key: keyOf(target) }),
+    Option.exists(({ state }) => state === "in-doubt")
+  )
 
 // -----------------------------------------------------------------------------
 // internal

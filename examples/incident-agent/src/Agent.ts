@@ -7,6 +7,7 @@
 import * as Backoff from "@firebreak/core/Backoff"
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import * as Events from "@firebreak/core/Events"
+import * as Policy from "@firebreak/core/Policy"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -14,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import { act } from "./Actions.js"
+import { act, Attempt, attemptText, isInDoubt } from "./Actions.js"
 import "./AgentEvents.js"
 import { diagnose, type Diagnosis } from "./Diagnosis.js"
 import { Incident } from "./Incident.js"
@@ -46,7 +47,7 @@ export class Resolution extends Schema.Class<Resolution>("Resolution")({
 export class Escalated extends Schema.TaggedError<Escalated>("Escalated")("Escalated", {
   incident: Schema.String,
   reason: Schema.String,
-  actions: Schema.Array(ActionName),
+  attempted: Schema.Array(Attempt),
   page: Schema.Literal("sent", "spooled")
 }) {
   override get message(): string {
@@ -110,17 +111,15 @@ export const HandleIncident = Checkpoint.workflow("handle-incident", {
     const remediated = yield* Effect.either(
       Checkpoint.step("remediate", { error: RemediationFailed }, remediate(incident, decided))
     )
-    if (remediated._tag === "Left") return yield* escalateWith(remediated.left.detail, remediated.left.applied)
+    if (remediated._tag === "Left") return yield* escalateWith(remediated.left.detail, remediated.left.attempted)
 
     const verdict = yield* Checkpoint.step("verify", { success: Verdict }, verify(incident, decided))
     if (!verdict.healthy) {
       return yield* escalateWith(
-        `the fix did not help: ${
-          verdict.errorRate === null
-            ? "the error rate is unknown"
-            : `${percent(verdict.errorRate)} of requests still fail`
-        }`,
-        decided.actions
+        verdict.errorRate === null
+          ? `it could not be seen whether the fix helped: ${verdict.unseen}`
+          : `the fix did not help: ${percent(verdict.errorRate)} of requests still fail`,
+        decided.actions.map(applied)
       )
     }
     const resolution = new Resolution({
@@ -154,16 +153,20 @@ const analyse = (observations: Observations) =>
 
 class RemediationFailed extends Schema.TaggedError<RemediationFailed>()("RemediationFailed", {
   detail: Schema.String,
-  applied: Schema.Array(ActionName)
+  attempted: Schema.Array(Attempt)
 }) {}
+
+const applied = (name: ActionName): Attempt => ({ name, outcome: "applied" })
 
 const remediate = (incident: Incident, { actions: names, decidedAt }: Plan) =>
   Effect.gen(function*() {
     const { maxConsecutiveFailures, retryEvery } = yield* Limits
-    const applied: Array<ActionName> = []
+    const attempted: Array<Attempt> = []
     for (const name of names) {
-      yield* act(name, { incident: incident.incident_id, service: incident.service, decidedAt }).pipe(
-        Effect.retry({
+      const target = { incident: incident.incident_id, service: incident.service, decidedAt }
+      // a policy tells of the retries that happen, and of no other
+      const retried = Policy.make({
+        retry: {
           schedule: Backoff.make<unknown>({
             name,
             base: retryEvery,
@@ -183,20 +186,31 @@ const remediate = (incident: Incident, { actions: names, decidedAt }: Plan) =>
                 error: error instanceof Error ? error.message : String(error)
               })
           }),
-          while: (error) => error instanceof VendorError && error.kind !== "refused"
-        }),
+          while: (error: unknown) => error instanceof VendorError && error.kind !== "refused"
+        }
+      })
+      yield* retried(act(name, target)).pipe(
         Effect.catchAll((error) =>
-          error._tag === "StoreError"
-            ? Effect.die(error)
-            : new RemediationFailed({ detail: `${name} failed: ${error.message}`, applied })
+          error._tag === "StoreError" ?
+            Effect.die(error) :
+            Effect.flatMap(Effect.orDie(isInDoubt(name, target)), (inDoubt) =>
+              new RemediationFailed({
+                detail: `${name} failed: ${error._tag === "VendorError" ? error.brief : error.message}`,
+                attempted: [...attempted, { name, outcome: inDoubt ? "in doubt" : "refused" }]
+              }))
         )
       )
-      applied.push(name)
+      attempted.push(applied(name))
     }
     yield* Events.publish({ _tag: "RemediationApplied", actions: names })
   })
 
-const Verdict = Schema.Struct({ healthy: Schema.Boolean, errorRate: Schema.NullOr(Schema.Number) })
+/** The last rate that could be read; if there was none, `unseen` says why. */
+const Verdict = Schema.Struct({
+  healthy: Schema.Boolean,
+  errorRate: Schema.NullOr(Schema.Number),
+  unseen: Schema.String
+})
 
 /** Looks until the service is well twice in a row, or the time is up. */
 const verify = (incident: Incident, { actions: names, decidedAt }: Plan) =>
@@ -205,6 +219,7 @@ const verify = (incident: Incident, { actions: names, decidedAt }: Plan) =>
     const orchestrator = yield* Orchestrator
     const started = yield* Clock.currentTimeMillis
     let latest: number | null = null
+    let unseen = "there was no time to look"
     let inARow = 0
     const look = Effect.gen(function*() {
       const rolledOut = !names.includes("restart_pods") ||
@@ -212,8 +227,11 @@ const verify = (incident: Incident, { actions: names, decidedAt }: Plan) =>
           orchestrator.isComplete({ service: incident.service, at: decidedAt }),
           () => false
         ))
-      const rate = yield* Effect.orElseSucceed(errorRate(incident.service), () => null)
-      latest = rate
+      const rate = yield* Effect.catchAll(errorRate(incident.service), ({ detail }) => {
+        unseen = detail
+        return Effect.succeed(null)
+      })
+      latest = rate ?? latest
       inARow = rolledOut && rate !== null && rate < healthyErrorRate ? inARow + 1 : 0
       if (inARow >= 2) return true
       const waitedMillis = (yield* Clock.currentTimeMillis) - started
@@ -224,10 +242,10 @@ const verify = (incident: Incident, { actions: names, decidedAt }: Plan) =>
       Effect.repeat({ schedule: Schedule.spaced(verifyEvery), until: (well) => well }),
       Effect.timeoutTo({ duration: verifyFor, onSuccess: () => true, onTimeout: () => false })
     )
-    return { healthy, errorRate: latest }
+    return { healthy, errorRate: latest, unseen }
   })
 
-const escalate = (incident: Incident) => (reason: string, applied: ReadonlyArray<ActionName>) =>
+const escalate = (incident: Incident) => (reason: string, attempted: ReadonlyArray<Attempt>) =>
   Effect.gen(function*() {
     const page = yield* Checkpoint.step(
       "escalate",
@@ -238,20 +256,22 @@ const escalate = (incident: Incident) => (reason: string, applied: ReadonlyArray
           _tag: "IncidentEscalated",
           incident: incident.incident_id,
           reason,
-          actions: applied
+          attempted
         })
         return yield* Effect.orDie(paging.page(
           new Page({
             dedupKey: incident.incident_id,
             severity: pageSeverity[incident.severity],
             source: incident.service,
-            summary: `${incident.incident_id} on ${incident.service}: ${incident.description} (${reason})`,
-            details: { reason, attempted: applied }
+            summary: `${incident.incident_id} on ${incident.service}: ${incident.description} (${
+              reason.replaceAll("\n", "; ")
+            })`,
+            details: { reason, attempted: attempted.map(attemptText) }
           })
         ))
       })
     )
-    return yield* new Escalated({ incident: incident.incident_id, reason, actions: applied, page })
+    return yield* new Escalated({ incident: incident.incident_id, reason, attempted, page })
   })
 
 const pageSeverity = { critical: "critical", high: "error", medium: "warning", low: "info" } as const

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type * as Events from "@firebreak/core/Events"
+import type { Attempt } from "./Actions.js"
 
 declare module "@firebreak/core/Events" {
   interface Catalog {
@@ -37,7 +38,12 @@ declare module "@firebreak/core/Events" {
       readonly waitedMillis: number
     }
     IncidentResolved: { readonly incident: string; readonly actions: ReadonlyArray<string>; readonly errorRate: number }
-    IncidentEscalated: { readonly incident: string; readonly reason: string; readonly actions: ReadonlyArray<string> }
+    /** `reason` has a line for each part that failed. */
+    IncidentEscalated: {
+      readonly incident: string
+      readonly reason: string
+      readonly attempted: ReadonlyArray<Attempt>
+    }
     PageSent: { readonly page: string; readonly late: boolean }
     PageDamaged: { readonly file: string; readonly error: string }
     PageSpooled: { readonly page: string; readonly file: string; readonly error: string }

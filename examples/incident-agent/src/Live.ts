@@ -6,9 +6,12 @@
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as SqlStore from "@firebreak/sql/SqlStore"
 import * as Config from "effect/Config"
-import type * as ConfigError from "effect/ConfigError"
+import * as ConfigError from "effect/ConfigError"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Path from "node:path"
 import { Limits } from "./Agent.js"
 import * as Paging from "./Paging.js"
@@ -28,6 +31,21 @@ import * as VendorConfig from "./vendors/VendorConfig.js"
 export const layerStore = (dataDir: string) => SqlStore.layerSqlite({ filename: Path.join(dataDir, "agent.db") })
 
 /**
+ * What the environment says of the agent's patience; fails where it is no positive duration.
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const patience = Effect.gen(function*() {
+  const limits = yield* Limits
+  return {
+    verifyFor: yield* positive("AGENT_VERIFY_FOR", limits.verifyFor),
+    retryEvery: yield* positive("AGENT_RETRY_EVERY", limits.retryEvery),
+    circuitReset: yield* positive("AGENT_CIRCUIT_RESET", VendorCall.breakerOptions.resetAfter)
+  }
+})
+
+/**
  * The agent's limits, as the environment sets them.
  *
  * @since 0.1.0
@@ -35,14 +53,7 @@ export const layerStore = (dataDir: string) => SqlStore.layerSqlite({ filename: 
  */
 export const layerLimits: Layer.Layer<never, ConfigError.ConfigError> = Layer.effect(
   Limits,
-  Effect.gen(function*() {
-    const limits = yield* Limits
-    return {
-      ...limits,
-      verifyFor: yield* Config.withDefault(Config.duration("AGENT_VERIFY_FOR"), limits.verifyFor),
-      retryEvery: yield* Config.withDefault(Config.duration("AGENT_RETRY_EVERY"), limits.retryEvery)
-    }
-  })
+  Effect.zipWith(Limits, patience, (limits, { retryEvery, verifyFor }) => ({ ...limits, retryEvery, verifyFor }))
 )
 
 /**
@@ -54,7 +65,7 @@ export const layerLimits: Layer.Layer<never, ConfigError.ConfigError> = Layer.ef
 export const layerPaging = (options: { readonly vendors: string; readonly dataDir: string }) =>
   Paging.layer(Spool.inDirectory(Path.join(options.dataDir, "spool"))).pipe(
     Layer.provideMerge(Layer.mergeAll(
-      Layer.unwrapEffect(Effect.map(circuitReset, VendorCall.breakers)),
+      Layer.unwrapEffect(Effect.map(patience, ({ circuitReset }) => VendorCall.breakers(circuitReset))),
       VendorConfig.layer(options.vendors),
       FetchHttpClient.layer
     ))
@@ -83,4 +94,23 @@ export const layer = (options: {
 // internal
 // -----------------------------------------------------------------------------
 
-const circuitReset = Config.withDefault(Config.duration("AGENT_CIRCUIT_RESET"), VendorCall.breakerOptions.resetAfter)
+function positive(name: string, fallback: Duration.Duration): Config.Config<Duration.Duration> {
+  return Config.string(name).pipe(
+    Config.mapOrFail((text) =>
+      Option.match(Option.filter(Duration.decodeUnknown(text), isPositive), {
+        onNone: () =>
+          Either.left(
+            ConfigError.InvalidData(
+              [],
+              `${name} must be a positive duration such as "5 seconds", got ${JSON.stringify(text)}`
+            )
+          ),
+        onSome: Either.right
+      })
+    ),
+    Config.withDefault(fallback)
+  )
+}
+
+const isPositive = (duration: Duration.Duration) =>
+  Duration.isFinite(duration) && Duration.greaterThan(duration, Duration.zero)

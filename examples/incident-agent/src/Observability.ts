@@ -57,15 +57,29 @@ export const tolerate: Level = "moderate"
  */
 export const observe = (service: string) =>
   Effect.gen(function*() {
+    const failed: Record<"metrics" | "logs" | "alerts", Array<string>> = { metrics: [], logs: [], alerts: [] }
     const { level, parts } = yield* Degradation.all({
-      metrics: metrics(service),
-      logs: Degradation.component("logs", Datadog.logs(service)).pipe(
-        Degradation.orElse("loki", Loki.logs(service))
+      metrics: metrics(service, failed.metrics),
+      logs: Degradation.component("logs", noted(failed.logs)(Datadog.logs(service))).pipe(
+        Degradation.orElse("loki", noted(failed.logs)(Loki.logs(service)))
       ),
-      alerts: Degradation.component("alerts", Datadog.alerts(service)).pipe(
-        Degradation.orElse("prometheus", Prometheus.alerts(service))
+      alerts: Degradation.component("alerts", noted(failed.alerts)(Datadog.alerts(service))).pipe(
+        Degradation.orElse("prometheus", noted(failed.alerts)(Prometheus.alerts(service)))
       )
-    }, { tolerate, weights: { metrics: 2 } })
+    }, { tolerate, weights: { metrics: 2 } }).pipe(
+      Effect.catchTag("DegradedBeyond", () =>
+        new NotEnoughData({
+          detail: [
+            "too little is known",
+            ...Object.entries(failed).filter(([, who]) => who.length > 0).map(([part, who]) =>
+              `${part}: ${who.join(", ")}`
+            )
+          ].join("\n")
+        }))
+    )
+    if (parts.metrics._tag !== "Missing" && parts.metrics.value.every(({ points }) => points.length === 0)) {
+      return yield* new NotEnoughData({ detail: `no data about ${service}` })
+    }
     return new Observations({
       level,
       sources: { metrics: sourceOf(parts.metrics), logs: sourceOf(parts.logs), alerts: sourceOf(parts.alerts) },
@@ -73,7 +87,7 @@ export const observe = (service: string) =>
       logs: parts.logs._tag === "Missing" ? [] : parts.logs.value,
       alerts: parts.alerts._tag === "Missing" ? [] : parts.alerts.value
     })
-  }).pipe(Effect.catchTag("DegradedBeyond", ({ message }) => new NotEnoughData({ detail: message })))
+  })
 
 /**
  * The share of requests that fail right now, 0 to 1.
@@ -82,26 +96,37 @@ export const observe = (service: string) =>
  * @category queries
  */
 export const errorRate = (service: string) =>
-  Effect.flatMap(Degradation.run(metrics(service, 60_000)), ({ value }) => {
+  Effect.gen(function*() {
+    const failed: Array<string> = []
+    const { value } = yield* Effect.mapError(
+      Degradation.run(metrics(service, failed, 60_000)),
+      () =>
+        new VendorError({ vendor: "metrics", operation: "errorRate", kind: "unavailable", detail: failed.join(", ") })
+    )
     const latest = value.find(({ metric }) => metric === "errorRate")?.points.at(-1)
-    return latest === undefined
-      ? new VendorError({
+    if (latest === undefined) {
+      return yield* new VendorError({
         vendor: "metrics",
         operation: "errorRate",
         kind: "garbled",
         detail: "there is no current point"
       })
-      : Effect.succeed(latest[1])
+    }
+    return latest[1]
   })
 
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
 
-const metrics = (service: string, span?: number) =>
-  Degradation.component("metrics", Datadog.metrics(service, span)).pipe(
-    Degradation.orElse("prometheus", Prometheus.metrics(service, span))
+const metrics = (service: string, failed: Array<string>, span?: number) =>
+  Degradation.component("metrics", noted(failed)(Datadog.metrics(service, span))).pipe(
+    Degradation.orElse("prometheus", noted(failed)(Prometheus.metrics(service, span)))
   )
+
+/** Notes who failed and how, without what the vendor wrote: that is in the events. */
+const noted = (failed: Array<string>) => <A, R>(effect: Effect.Effect<A, VendorError, R>) =>
+  Effect.tapError(effect, ({ kind, status, vendor }) => Effect.sync(() => failed.push(`${vendor} ${status ?? kind}`)))
 
 type AnyPart = { readonly _tag: "Fresh" } | { readonly _tag: "Alternate"; readonly source: string } | {
   readonly _tag: "Missing"

@@ -7,6 +7,7 @@ import type * as Events from "@firebreak/core/Events"
 import * as EventSink from "@firebreak/core/EventSink"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
+import { attemptText } from "./Actions.js"
 import "./AgentEvents.js"
 
 /**
@@ -45,7 +46,9 @@ export const render = (event: Events.Published): ReadonlyArray<Line> => {
     case "RunResumed":
       return [
         line(
-          `📂 Checkpoint loaded: ${event.completedSteps} ${plural(event.completedSteps, "step")} done before`,
+          event.completedSteps === 0
+            ? "📂 Taken up from its beginning"
+            : `📂 Checkpoint loaded: ${event.completedSteps} ${plural(event.completedSteps, "step")} done before`,
           "strong"
         )
       ]
@@ -54,7 +57,7 @@ export const render = (event: Events.Published): ReadonlyArray<Line> => {
     case "StepReplayed":
       return event.step in steps ? [line(`⏭  ${steps[event.step]!}: already done, from its checkpoint`, "faint")] : []
     case "StepSaved":
-      return [line(`💾 Checkpoint saved: step ${event.seq + 1} (${event.step})`, "faint")]
+      return [line(`💾 Checkpoint saved: ${stepText(event.step)}`, "faint")]
     case "ContextGathered": {
       const from = Object.entries(event.sources).map(([part, source]) => `${part} from ${source ?? "nobody"}`).join(
         ", "
@@ -67,7 +70,9 @@ export const render = (event: Events.Published): ReadonlyArray<Line> => {
       return [line(`  ⚠ ${event.component}: ${event.error}`, "warn")]
     case "CauseFound":
       return [
-        line(`  ✓ Root cause: ${event.finding}`, "good"),
+        event.evidence.length === 0
+          ? line(`  – No cause found: ${event.finding}`, "warn")
+          : line(`  ✓ Root cause: ${event.finding}`, "good"),
         ...event.evidence.map((text) => line(`      ${text}`, "faint"))
       ]
     case "ActionStarted":
@@ -80,18 +85,18 @@ export const render = (event: Events.Published): ReadonlyArray<Line> => {
       return [line(`⏭  ${event.operation}: already done`, "faint")]
     case "ActionInDoubt":
       return [
-        line(`  ? ${event.operation} was interrupted before; looking at what it did (${event.resolution})`, "warn")
+        line(`  ? ${event.operation} is in doubt; looking at what it did (${event.resolution})`, "warn")
       ]
     case "RemediationApplied":
       return [line("  ✓ Remediation applied", "good")]
     case "RemediationRetried":
       return [
         line(`  ✗ failure ${event.failure} of ${event.of}: ${event.error}`, "bad"),
-        line(`    again in ${seconds(event.delayMillis)}`, "faint")
+        line(`    again in ${wait(event.delayMillis)}`, "faint")
       ]
     case "RetryScheduled":
       return event.name in vendorNames
-        ? [line(`  ↻ ${event.name}: retry ${event.retry} in ${seconds(event.delayMillis)} (${event.error})`, "warn")]
+        ? [line(`  ↻ ${event.name}: retry ${event.retry} in ${wait(event.delayMillis)} (${event.error})`, "warn")]
         : []
     case "CircuitOpened":
       return [line(`  🔴 Circuit ${event.breaker} open for ${seconds(event.retryAfterMillis)}`, "bad")]
@@ -119,8 +124,8 @@ export const render = (event: Events.Published): ReadonlyArray<Line> => {
       return [
         line("📞 ESCALATING TO ON-CALL ENGINEER", "bad"),
         line(`   Incident: ${event.incident}`),
-        line(`   Reason: ${event.reason}`),
-        line(`   Attempted: ${event.actions.length === 0 ? "nothing" : event.actions.join(", ")}`)
+        ...event.reason.split("\n").map((text, i) => line(i === 0 ? `   Reason: ${text}` : `     ${text}`)),
+        line(`   Attempted: ${event.attempted.length === 0 ? "nothing" : event.attempted.map(attemptText).join(", ")}`)
       ]
     case "PageSent":
       return [
@@ -145,13 +150,42 @@ export const render = (event: Events.Published): ReadonlyArray<Line> => {
 }
 
 /**
+ * Renders a stream of events: as `render` does, but a component is said to be degraded once until it recovers, and a
+ * retry that reads like one before in its step is not said again.
+ *
+ * @since 0.1.0
+ * @category rendering
+ */
+export const makeRender = (): typeof render => {
+  const degraded = new Set<string>()
+  const retries = new Set<string>()
+  return (event) => {
+    switch (event._tag) {
+      case "StepStarted":
+        retries.clear()
+        return render(event)
+      case "ComponentRecovered":
+        degraded.delete(event.component)
+        return render(event)
+      case "ComponentDegraded":
+        return isNew(degraded, event.component) ? render(event) : []
+      case "RetryScheduled":
+        return render(event).filter(({ text }) => isNew(retries, text))
+      default:
+        return render(event)
+    }
+  }
+}
+
+/**
  * Prints every event to standard output, with colour where `colour` says so.
  *
  * @since 0.1.0
  * @category sinks
  */
-export const layer = (options: { readonly colour: boolean }): Layer.Layer<never> =>
-  EventSink.make((event) =>
+export const layer = (options: { readonly colour: boolean }): Layer.Layer<never> => {
+  const render = makeRender()
+  return EventSink.make((event) =>
     Effect.sync(() => {
       for (const { text, tone } of render(event)) {
         process.stdout.write(
@@ -160,6 +194,7 @@ export const layer = (options: { readonly colour: boolean }): Layer.Layer<never>
       }
     })
   )
+}
 
 // -----------------------------------------------------------------------------
 // internal
@@ -195,6 +230,15 @@ const vendorNames: Readonly<Record<string, true>> = {
 }
 
 const codes = { plain: "", strong: "1", good: "32", warn: "33", bad: "31", faint: "2" } as const
+
+const isNew = (seen: Set<string>, text: string) => seen.size !== seen.add(text).size
+
+const stepText = (step: string) => {
+  const number = /^Step (\d)/.exec(steps[step] ?? "")?.[1]
+  return number === undefined ? step : `step ${number} (${step})`
+}
+
+const wait = (millis: number) => millis < 100 ? "under 0.1 s" : seconds(millis)
 
 const seconds = (millis: number) => `${(millis / 1_000).toFixed(1)} s`
 

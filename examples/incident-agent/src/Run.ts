@@ -4,12 +4,15 @@
  * @since 0.1.0
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Checkpoint from "@firebreak/core/Checkpoint"
 import * as Events from "@firebreak/core/Events"
 import * as EventSink from "@firebreak/core/EventSink"
 import * as ConfigError from "effect/ConfigError"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
 import { HandleIncident } from "./Agent.js"
 import "./AgentEvents.js"
@@ -34,16 +37,24 @@ export interface Options {
 }
 
 /**
- * Runs the incident and ends the process: 0 resolved, 1 failed, 2 bad input, 3 escalated.
+ * Runs the incident and ends the process: 0 resolved, 1 failed, 2 bad input, 3 escalated; 130 or 143 if SIGINT or
+ * SIGTERM came before it had ended.
  *
  * @since 0.1.0
  * @category running
  */
-export const main = (options: Options): void =>
+export const main = (options: Options): void => {
+  let interrupted = 1
+  process.once("SIGINT", () => interrupted = 130).once("SIGTERM", () => interrupted = 143)
   NodeRuntime.runMain(program(options), {
     disableErrorReporting: true,
-    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? Number(exit.value) : 1)
+    teardown: (exit, onExit) => {
+      if (Exit.isSuccess(exit)) return onExit(Number(exit.value))
+      if (interrupted !== 1) process.stderr.write("⏸ interrupted; start again to go on where it was\n")
+      onExit(interrupted)
+    }
   })
+}
 
 /**
  * Handles the incident with whatever services are provided; the exit code it deserves.
@@ -73,6 +84,24 @@ export const handle = (incident: Incident.Incident) =>
 export const deliver = Effect.flatMap(Paging, (paging) => Effect.ignore(paging.deliver))
 
 /**
+ * The incident as it became known first, if its id is known: another description or severity is the same incident,
+ * another service is bad input.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const identify = (incident: Incident.Incident) =>
+  Effect.gen(function*() {
+    const found = yield* Checkpoint.load(HandleIncident.runId(incident))
+    if (found._tag === "None") return incident
+    const known = yield* Effect.orDie(decodeStored(found.value.run.payload))
+    if (known.service === incident.service) return known
+    return yield* new Incident.BadIncident({
+      message: `${incident.incident_id} is known with service ${known.service}, not ${incident.service}`
+    })
+  })
+
+/**
  * Says how an incident ended that has ended before; the exit code it deserved then, or none if it has not ended.
  *
  * @since 0.1.0
@@ -94,15 +123,17 @@ export const recall = (incident: Incident.Incident) =>
 // internal
 // -----------------------------------------------------------------------------
 
+const decodeStored = Schema.decode(Schema.parseJson(Incident.Incident))
+
 const program = (options: Options) =>
   Effect.gen(function*() {
-    const incident = yield* read(options.incident)
-    yield* Effect.tryPromise({
-      try: () => Fs.mkdir(options.dataDir, { recursive: true }),
-      catch: (error) => new Incident.BadIncident({ message: `--data-dir cannot be used: ${(error as Error).message}` })
-    })
+    const given = yield* read(options.incident)
+    // before anything is written
+    yield* Live.patience
+    yield* makeDirectory(options.dataDir)
     const sink = options.json ? EventSink.layerJson : Reporter.layer({ colour: colourful })
     return yield* Effect.gen(function*() {
+      const incident = yield* identify(given)
       const before = yield* recall(incident)
       if (before !== undefined) {
         // with a sandbox of its own there is nobody to page
@@ -120,11 +151,29 @@ const program = (options: Options) =>
     Effect.scoped,
     Effect.catchAll((error) =>
       ConfigError.isConfigError(error)
-        ? tell(String(error), 2)
+        ? tell(error._op === "InvalidData" ? error.message : String(error), 2)
+        : error._tag === "RunInProgress"
+        ? tell(inProgress(error), 1)
         : tell(error.message, error._tag === "BadIncident" ? 2 : 1)
     ),
     Effect.catchAllDefect((defect) => tell(defect instanceof Error ? defect.message : String(defect), 1))
   )
+
+const makeDirectory = (path: string) =>
+  Effect.tryPromise({
+    try: () => Fs.mkdir(path, { recursive: true }),
+    catch: (error) =>
+      new Incident.BadIncident({
+        message: (error as NodeJS.ErrnoException).code === "EEXIST"
+          ? `--data-dir must be a directory; ${path} is a file`
+          : `--data-dir cannot be used: ${(error as Error).message}`
+      })
+  })
+
+const inProgress = ({ retryAfter, runId }: Checkpoint.RunInProgress) =>
+  `another process is handling ${runId.slice(runId.indexOf("/") + 1)} (its claim lasts ${
+    Math.ceil(Duration.toSeconds(retryAfter))
+  } s more)`
 
 const tell = (message: string, code: number) =>
   Effect.sync(() => {
@@ -139,10 +188,10 @@ const read = (source: string | undefined): Effect.Effect<Incident.Incident, Inci
   return Effect.tryPromise({
     try: () => source === "-" ? readSome(process.stdin) : readFile(source),
     catch: (error) => new Incident.BadIncident({ message: `--incident cannot be read: ${(error as Error).message}` })
-  }).pipe(Effect.flatMap(Incident.parse))
+  }).pipe(Effect.flatMap(Incident.parseBytes))
 }
 
-const readFile = async (path: string): Promise<string> => {
+const readFile = async (path: string): Promise<Buffer> => {
   const file = await Fs.open(path)
   try {
     return await readSome(file.createReadStream({ end: Incident.maxBytes }))
@@ -152,7 +201,7 @@ const readFile = async (path: string): Promise<string> => {
 }
 
 /** Reads no more than it takes to know that the input is too large. */
-const readSome = async (stream: AsyncIterable<Buffer | string>): Promise<string> => {
+const readSome = async (stream: AsyncIterable<Buffer | string>): Promise<Buffer> => {
   const chunks: Array<Buffer> = []
   let size = 0
   for await (const chunk of stream) {
@@ -160,5 +209,5 @@ const readSome = async (stream: AsyncIterable<Buffer | string>): Promise<string>
     size += chunks.at(-1)!.length
     if (size > Incident.maxBytes) break
   }
-  return Buffer.concat(chunks).toString()
+  return Buffer.concat(chunks)
 }

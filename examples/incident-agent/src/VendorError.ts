@@ -43,8 +43,13 @@ export class VendorError extends Schema.TaggedError<VendorError>("VendorError")(
   detail: Schema.String
 }) {
   override get message(): string {
+    return `${this.brief}: ${this.detail}`
+  }
+
+  /** The message without what the vendor wrote. */
+  get brief(): string {
     const status = this.status === undefined ? "" : ` ${this.status}`
-    return `${this.vendor} ${this.operation} ${this.kind}${status}: ${this.detail}`
+    return `${this.vendor} ${this.operation} ${this.kind}${status}`
   }
 }
 

@@ -80,12 +80,64 @@ describe("The reporter", () => {
   })
 
   it("says why a human was called and what was tried", () => {
-    expect(textOf({ _tag: "IncidentEscalated", incident: "INC-1", reason: "no data", actions: [] })).toEqual([
+    expect(textOf({ _tag: "IncidentEscalated", incident: "INC-1", reason: "no data", attempted: [] })).toEqual([
       "📞 ESCALATING TO ON-CALL ENGINEER",
       "   Incident: INC-1",
       "   Reason: no data",
       "   Attempted: nothing"
     ])
+  })
+
+  it("says which attempts are in doubt, and gives each line of the reason its own", () => {
+    expect(
+      textOf({
+        _tag: "IncidentEscalated",
+        incident: "INC-1",
+        reason: "too little is known\nmetrics: datadog 500",
+        attempted: [{ name: "restart_pods", outcome: "in doubt" }, { name: "clear_cache", outcome: "refused" }]
+      }).slice(2)
+    ).toEqual([
+      "   Reason: too little is known",
+      "     metrics: datadog 500",
+      "   Attempted: restart_pods (outcome unknown), clear_cache (refused)"
+    ])
+    expect(textOf({ _tag: "ActionInDoubt", operation: "restart_pods", key: "k", resolution: "probe" })).toEqual([
+      "  ? restart_pods is in doubt; looking at what it did (probe)"
+    ])
+  })
+
+  it("numbers the four steps and no other, and says when a run begins anew", () => {
+    const saved = (step: string, seq: number) => textOf({ _tag: "StepSaved", ...run, step, seq, outcome: "success" })
+    expect(saved("verify", 7)).toEqual(["💾 Checkpoint saved: step 4 (verify)"])
+    expect(saved("escalate", 2)).toEqual(["💾 Checkpoint saved: escalate"])
+    expect(textOf({ _tag: "RunResumed", ...run, completedSteps: 0 })).toEqual(["📂 Taken up from its beginning"])
+  })
+
+  it("does not call it a root cause when none was found", () => {
+    expect(Reporter.render({ _tag: "CauseFound", at: 0, finding: "nothing unusual", evidence: [], actions: [] }))
+      .toEqual(
+        [{ text: "  – No cause found: nothing unusual", tone: "warn" }]
+      )
+  })
+
+  it("says once that a component is degraded until it recovers, and no retry line twice in a step", () => {
+    const render = Reporter.makeRender()
+    const said = (event: Events.Event) => render({ ...event, at: 0 }).length > 0
+    const degraded = (component: string): Events.Event => ({
+      _tag: "ComponentDegraded",
+      component,
+      quality: "absent",
+      source: "datadog",
+      error: "down"
+    })
+    const retry: Events.Event = { _tag: "RetryScheduled", name: "datadog", retry: 1, delayMillis: 3, error: "503" }
+    expect(render({ ...retry, at: 0 })).toMatchObject([{ text: "  ↻ datadog: retry 1 in under 0.1 s (503)" }])
+    expect([retry, { ...retry, retry: 2 }].map(said)).toEqual([false, true])
+    render({ _tag: "StepStarted", at: 0, ...run, step: "verify" })
+    expect(said(retry)).toBe(true)
+    expect(["metrics", "metrics", "logs"].map((name) => said(degraded(name)))).toEqual([true, false, true])
+    render({ _tag: "ComponentRecovered", at: 0, component: "metrics", afterMillis: 1 })
+    expect(["metrics", "logs"].map((name) => said(degraded(name)))).toEqual([true, false])
   })
 
   it("is silent about steps and retries that are not the agent's own", () => {
@@ -125,7 +177,7 @@ describe("The reporter", () => {
       { _tag: "RetryScheduled", name: "datadog", retry: 1, delayMillis: 1, error: text },
       { _tag: "CircuitOpened", breaker: text, failures: 3, retryAfterMillis: 1 },
       { _tag: "IncidentResolved", incident: text, actions: [text], errorRate: 0 },
-      { _tag: "IncidentEscalated", incident: text, reason: text, actions: [text] },
+      { _tag: "IncidentEscalated", incident: text, reason: text, attempted: [] },
       { _tag: "PageSent", page: text, late: true },
       { _tag: "PageSpooled", page: text, file: text, error: text },
       { _tag: "PageDamaged", file: text, error: text },

@@ -14,6 +14,7 @@ import * as TestClock from "effect/TestClock"
 import { HandleIncident, Limits } from "../src/Agent.js"
 import * as Incident from "../src/Incident.js"
 import { Paging } from "../src/Paging.js"
+import * as Run from "../src/Run.js"
 import type { Fault } from "../src/sandbox/Faults.js"
 import * as SelfHealing from "../src/SelfHealing.js"
 import * as PagerDuty from "../src/vendors/PagerDuty.js"
@@ -161,7 +162,13 @@ describe("The incident agent", () => {
         { vendor: "loki", kind: "hang" }
       ])
       expect(outcome).toMatchObject({
-        left: { _tag: "Escalated", reason: expect.stringContaining("metrics is absent"), actions: [], page: "sent" }
+        left: {
+          _tag: "Escalated",
+          reason: "too little is known\nmetrics: datadog unavailable, prometheus 503\n" +
+            "logs: datadog unavailable, loki timeout\nalerts: datadog unavailable, prometheus 503",
+          attempted: [],
+          page: "sent"
+        }
       })
       expect(effects(world)).toEqual(["enqueue"])
     }).pipe(Effect.provide(layer()), seeded(1)))
@@ -170,7 +177,7 @@ describe("The incident agent", () => {
     Effect.gen(function*() {
       const { outcome, world } = yield* handle([], about("orders-api"))
       expect(outcome).toMatchObject({
-        left: { reason: expect.stringContaining("no runbook applies: saturation"), actions: [], page: "sent" }
+        left: { reason: expect.stringContaining("no runbook applies: saturation"), attempted: [], page: "sent" }
       })
       expect(effects(world)).toEqual(["enqueue"])
     }).pipe(Effect.provide(layer()), seeded(1)))
@@ -191,7 +198,7 @@ describe("The incident agent", () => {
       expect(outcome).toMatchObject({
         left: {
           reason: expect.stringMatching(/^clear_cache failed: aws rebootCacheCluster/),
-          actions: ["restart_pods"]
+          attempted: [{ name: "restart_pods", outcome: "applied" }, { name: "clear_cache", outcome: "in doubt" }]
         }
       })
       expect(eventsOf(world, "RemediationRetried").map(({ failure, of }) => `${failure} of ${of}`)).toEqual([
@@ -201,6 +208,74 @@ describe("The incident agent", () => {
         "4 of 5"
       ])
       expect(effects(world)).toEqual(["patchDeployment", "enqueue"])
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("tells the human of a restart that was sent and never answered", () =>
+    Effect.gen(function*() {
+      const pages: Array<PagerDuty.Page> = []
+      const { outcome, world } = yield* Effect.updateService(
+        handle([down("kubernetes", { after: true })]),
+        Paging,
+        (paging) => ({
+          ...paging,
+          page: (page) => {
+            pages.push(page)
+            return Effect.succeed("sent" as const)
+          }
+        })
+      )
+      expect(effects(world)).toContain("patchDeployment")
+      expect(pages).toMatchObject([{
+        details: {
+          attempted: ["restart_pods (outcome unknown)"],
+          reason: expect.stringMatching(/^restart_pods failed: kubernetes \w+ unavailable 503$/)
+        }
+      }])
+      expect(outcome).toMatchObject({ left: { attempted: [{ name: "restart_pods", outcome: "in doubt" }] } })
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("says of a refused action that it was refused, and tells of no retry that does not happen", () =>
+    Effect.gen(function*() {
+      const { outcome, world } = yield* handle([
+        down("kubernetes", { operation: "patchDeployment", status: 403 })
+      ])
+      expect(outcome).toMatchObject({ left: { attempted: [{ name: "restart_pods", outcome: "refused" }] } })
+      expect(eventsOf(world, "RemediationRetried")).toEqual([])
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("says that it could not see whether the fix helped, when nobody shows it", () =>
+    Effect.gen(function*() {
+      const world = yield* World
+      const events = yield* Events.Events
+      events.unsafeListen((event) => {
+        if (event._tag === "StepStarted" && event.step === "verify") {
+          world.faults = [down("datadog"), down("prometheus")]
+        }
+      })
+      const { outcome } = yield* handle([])
+      expect(outcome).toMatchObject({
+        left: {
+          reason: expect.stringMatching(/^it could not be seen whether the fix helped: datadog .*, prometheus /),
+          attempted: [{ outcome: "applied" }, { outcome: "applied" }]
+        }
+      })
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("leaves to a human a service that nobody knows", () =>
+    Effect.gen(function*() {
+      const { outcome } = yield* handle([], about("nosuch"))
+      expect(outcome).toMatchObject({ left: { reason: "no data about nosuch", attempted: [] } })
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("knows an incident by its id: other words are the same one, another service is bad input", () =>
+    Effect.gen(function*() {
+      yield* handle([])
+      const reworded = new Incident.Incident({ ...Incident.chapter, description: "worse", severity: "critical" })
+      expect(yield* Run.identify(reworded)).toEqual(Incident.chapter)
+      expect(yield* Effect.flip(Run.identify(about("orders-api")))).toMatchObject({
+        _tag: "BadIncident",
+        message: "INC-20240111-001 is known with service payment-api, not orders-api"
+      })
     }).pipe(Effect.provide(layer()), seeded(1)))
 
   it.effect("acts once when AWS throttles", () =>
