@@ -28,6 +28,8 @@ export interface Agent {
   readonly hasEnded: () => boolean
   /** SIGKILL. */
   readonly kill: () => void
+  /** Closes the reading end of its output. */
+  readonly stopReading: () => void
   /** Resolves as soon as a whole line of output satisfies `test`; to false if the agent ends without one. */
   readonly prints: (test: (line: string) => boolean) => Promise<boolean>
 }
@@ -58,10 +60,15 @@ export const tempPath = async (name: string): Promise<string> => {
 /** `pnpm start run` with these flags. */
 export const startAgent = (
   flags: ReadonlyArray<string>,
-  options: { readonly stdin?: string; readonly env?: Readonly<Record<string, string>> } = {}
+  options: {
+    readonly stdin?: string
+    readonly env?: Readonly<Record<string, string>>
+    /** In a process group of its own. */
+    readonly detached?: boolean
+  } = {}
 ): Agent => {
   const started = performance.now()
-  const child = start("examples/incident-agent/src/main.ts", ["run", ...flags], options.env)
+  const child = start("examples/incident-agent/src/main.ts", ["run", ...flags], options)
   child.stdin!.on("error", () => {}).end(options.stdin)
   const output = { stdout: "", stderr: "" }
   const watchers = new Set<() => void>()
@@ -83,6 +90,7 @@ export const startAgent = (
     pid: child.pid!,
     ended,
     hasEnded: () => closed,
+    stopReading: () => child.stdout!.destroy(),
     kill: () => child.kill("SIGKILL"),
     prints: (test) =>
       new Promise((resolve) => {
@@ -180,10 +188,15 @@ afterEach(async () => {
   await Promise.all(directories.splice(0).map((directory) => Fs.rm(directory, { recursive: true, force: true })))
 })
 
-const start = (main: string, flags: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}) => {
+const start = (
+  main: string,
+  flags: ReadonlyArray<string>,
+  options: Pick<NonNullable<Parameters<typeof startAgent>[1]>, "env" | "detached"> = {}
+) => {
   const child = spawn(process.execPath, ["--import", "tsx", main, ...flags], {
     cwd: root,
-    env: { ...process.env, ...env }
+    env: { ...process.env, ...options.env },
+    detached: options.detached === true
   })
   children.push(child)
   return child

@@ -39,7 +39,8 @@ export const start = (directory: string): Effect.Effect<string, SandboxFailed, S
             `--ledger=${Path.join(directory, "sandbox-ledger.jsonl")}`,
             `--state=${Path.join(directory, "sandbox-fleet.json")}`
           ],
-          { stdio: ["pipe", "pipe", "inherit"] }
+          // a process group of its own: what a terminal interrupts is the agent, and the leash then ends the sandbox
+          { stdio: ["pipe", "pipe", "inherit"], detached: true }
         )
       ),
       (child) =>

@@ -17,7 +17,15 @@ const usage = `Usage: pnpm start [run] [--incident FILE|-] [--data-dir DIR] [--v
 Environment: AGENT_VERIFY_FOR, how long a fix may take to show (default: 30 seconds); AGENT_RETRY_EVERY, the wait between
 failed remediations (5 seconds); AGENT_CIRCUIT_RESET, how long a vendor that is down is left alone (30 seconds)
 
-Exit: 0 resolved, 1 failed, 2 bad input, 3 escalated to a human`
+Exit: 0 resolved, 1 failed, 2 bad input, 3 escalated to a human; 130 or 143 interrupted by SIGINT or SIGTERM: start it
+again to go on where it was`
+
+// a reader that goes away, such as head, ends the output and not the incident
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED") throw error
+  })
+}
 
 const fail = (message: string): never => {
   process.stderr.write(`firebreak: ${message}\n`)
@@ -38,7 +46,7 @@ const parse = () => {
       }
     })
   } catch (error) {
-    return fail(`${(error as Error).message.split(/\.\s/)[0]}\n\n${usage}`)
+    return fail(`${(error as Error).message.split(/\.\s/)[0]}; see --help`)
   }
 }
 
@@ -49,8 +57,8 @@ if (values.help) {
   process.exit(0)
 }
 const [command = "run", ...rest] = positionals
-if (command !== "run") fail(`there is no command "${command}"\n\n${usage}`)
-if (rest.length > 0) fail(`unexpected argument "${rest[0]}"\n\n${usage}`)
+if (command !== "run") fail(`there is no command "${command}"; see --help`)
+if (rest.length > 0) fail(`unexpected argument "${rest[0]}"; see --help`)
 const { orchestrator } = values
 if (orchestrator !== "kubernetes" && orchestrator !== "ecs") {
   fail(`--orchestrator must be kubernetes or ecs, got "${orchestrator}"`)
