@@ -45,11 +45,13 @@ export interface Options {
  */
 export const main = (options: Options): void => {
   let interrupted = 1
+  let ended: number | undefined
   process.once("SIGINT", () => interrupted = 130).once("SIGTERM", () => interrupted = 143)
-  NodeRuntime.runMain(program(options), {
+  NodeRuntime.runMain(program(options, (code) => ended = code), {
     disableErrorReporting: true,
     teardown: (exit, onExit) => {
       if (Exit.isSuccess(exit)) return onExit(Number(exit.value))
+      if (ended !== undefined) return onExit(ended)
       if (interrupted !== 1) process.stderr.write("⏸ interrupted; start again to go on where it was\n")
       onExit(interrupted)
     }
@@ -57,18 +59,20 @@ export const main = (options: Options): void => {
 }
 
 /**
- * Handles the incident with whatever services are provided; the exit code it deserves.
+ * Handles the incident with whatever services are provided; the exit code it deserves, which `onEnd` hears as soon as it
+ * is known: what is left to do then may be interrupted.
  *
  * @since 0.1.0
  * @category running
  */
-export const handle = (incident: Incident.Incident) =>
+export const handle = (incident: Incident.Incident, onEnd: (code: number) => void = () => {}) =>
   Effect.gen(function*() {
     // side by side: a PagerDuty that is down must not hold up the incident
     const [code] = yield* Effect.all([
       HandleIncident.run(incident).pipe(
         Effect.as(0),
-        Effect.catchTag("Escalated", () => Effect.succeed(3))
+        Effect.catchTag("Escalated", () => Effect.succeed(3)),
+        Effect.tap((code) => Effect.sync(() => onEnd(code)))
       ),
       deliver
     ], { concurrency: 2 })
@@ -125,7 +129,7 @@ export const recall = (incident: Incident.Incident) =>
 
 const decodeStored = Schema.decode(Schema.parseJson(Incident.Incident))
 
-const program = (options: Options) =>
+const program = (options: Options, onEnd: (code: number) => void) =>
   Effect.gen(function*() {
     const given = yield* read(options.incident)
     // before anything is written
@@ -136,6 +140,7 @@ const program = (options: Options) =>
       const incident = yield* identify(given)
       const before = yield* recall(incident)
       if (before !== undefined) {
+        onEnd(before)
         // with a sandbox of its own there is nobody to page
         if (options.vendors !== undefined) {
           yield* Effect.provide(deliver, Live.layerPaging({ ...options, vendors: options.vendors }))
@@ -143,7 +148,7 @@ const program = (options: Options) =>
         return before
       }
       const vendors = options.vendors ?? (yield* SandboxProcess.start(options.dataDir))
-      return yield* Effect.provide(handle(incident), Live.layer({ ...options, vendors }))
+      return yield* Effect.provide(handle(incident, onEnd), Live.layer({ ...options, vendors }))
     }).pipe(
       Effect.provide(Live.layerStore(options.dataDir).pipe(Layer.provideMerge(sink), Layer.provideMerge(Events.layer)))
     )

@@ -278,6 +278,18 @@ describe("The incident agent", () => {
       })
     }).pipe(Effect.provide(layer()), seeded(1)))
 
+  it.effect("knows its exit code when the incident has ended, though old pages still wait to be sent", () =>
+    Effect.gen(function*() {
+      const codes: Array<number> = []
+      const run = Run.handle(Incident.chapter, (code) => codes.push(code))
+      const fiber = yield* Effect.fork(
+        Effect.updateService(run, Paging, (paging) => ({ ...paging, deliver: Effect.never }))
+      )
+      yield* Effect.repeat(TestClock.adjust("250 millis"), { until: () => codes.length > 0 })
+      yield* Fiber.interrupt(fiber)
+      expect(codes).toEqual([0])
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
   it.effect("acts once when AWS throttles", () =>
     Effect.gen(function*() {
       const { outcome, world } = yield* handle([
