@@ -82,7 +82,7 @@ describe("agents that share a data directory", () => {
     const runs = await Promise.all([runAgent(flags), runAgent(flags), runAgent(flags)])
     const busy = runs.filter(({ code }) => code === 1)
     for (const { stderr } of busy) {
-      expect(stderr).toMatch(/^firebreak: [^\n]*INC-20240111-001[^\n]*in progress[^\n]*\n$/)
+      expect(stderr).toMatch(/^firebreak: another process is handling INC-20240111-001 \(its claim lasts [^\n]*\n$/)
     }
     const ended = runs.filter((run) => !busy.includes(run))
     expect(ended.length).toBeGreaterThan(0)
