@@ -21,8 +21,6 @@ export interface Service {
   readonly unsafeFailed: (component: string, at: number) => number
   /** Notes a success and answers when the spell that it ended had begun. */
   readonly unsafeSucceeded: (component: string) => Option.Option<number>
-  /** The components that are failing now, each with the beginning of its spell. */
-  readonly unsafeCurrent: () => ReadonlyMap<string, number>
 }
 
 /**
@@ -53,8 +51,7 @@ export const make = (): Service => {
       const since = Option.fromNullable(spells.get(component))
       spells.delete(component)
       return since
-    },
-    unsafeCurrent: () => new Map(spells)
+    }
   }
 }
 
@@ -72,6 +69,5 @@ export const layer: Layer.Layer<never> = Layer.suspend(() => Layer.succeed(Degra
 
 const forgetful: Service = {
   unsafeFailed: (_, at) => at,
-  unsafeSucceeded: () => Option.none(),
-  unsafeCurrent: () => new Map()
+  unsafeSucceeded: () => Option.none()
 }

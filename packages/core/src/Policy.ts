@@ -257,6 +257,7 @@ export const make = <const O extends AnyOptions>(
           ? call(effect)
           : call(RetryBudget.withRetrying(effect, name))
       })
+  // which errors and services a call gains follows from the options, by the types above and not by inference
   if (options.deadline === undefined) return policy as never
   const deadline = Duration.millis(Check.millis("Policy", "deadline", options.deadline, { min: 1 }))
   return ((effect: Effect.Effect<any, any, any>) => Deadline.within(policy(effect), deadline)) as never
