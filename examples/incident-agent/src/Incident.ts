@@ -7,6 +7,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import { clip, excerpt } from "./InertText.js"
 
 const Text = (field: string) =>
   Schema.String.annotations({ message: ({ actual }) => `${field} must be a string, got ${excerpt(actual)}` })
@@ -132,8 +133,3 @@ const tooLarge = Effect.suspend(() =>
 const decode = Schema.decodeUnknown(Incident)
 
 const lower = (text: string) => text.charAt(0).toLowerCase() + text.slice(1)
-
-/** A value of somebody else's on one line, without control characters. */
-const excerpt = (value: unknown): string => clip(JSON.stringify(value), 80)
-
-const clip = (text: string, length: number): string => text.length <= length ? text : `${text.slice(0, length)}...`

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { attemptText } from "./Actions.js"
 import "./AgentEvents.js"
+import { inert } from "./InertText.js"
 
 /**
  * A line of output and how it is meant.
@@ -200,13 +201,8 @@ export const layer = (options: { readonly colour: boolean }): Layer.Layer<never>
 // internal
 // -----------------------------------------------------------------------------
 
-/** What others wrote is in it, so control characters and marks of direction are shown and not obeyed. */
-const line = (text: string, tone: Line["tone"] = "plain"): Line => ({
-  text: text.replace(unprintable, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`),
-  tone
-})
-
-const unprintable = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu
+/** What others wrote is in it. */
+const line = (text: string, tone: Line["tone"] = "plain"): Line => ({ text: inert(text), tone })
 
 const rule = "=".repeat(70)
 

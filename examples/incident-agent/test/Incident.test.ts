@@ -92,6 +92,7 @@ describe("Incident", () => {
     expect(refusal({ ...Incident.chapter, incident_id: 5 })).toBe("incident_id must be a string, got 5")
     expect(refusal("[]")).toBe("the incident must be a JSON object, got []")
     expect(refusal("")).toBe("the incident is not JSON: it is empty")
+    expect(refusal("\u007f\u2028")).toBe("the incident is not JSON: \"\\u007f\\u2028\"")
   })
 
   it("passes over a byte order mark and refuses what is not UTF-8", () => {
