@@ -132,6 +132,7 @@ const nameOf = (event: Events.Published): string | undefined => {
       "budget",
       "throttle",
       "hedge",
+      "guard",
       "target",
       "operation",
       "workflow",
@@ -180,7 +181,8 @@ const loud: ReadonlySet<Events.Event["_tag"]> = new Set([
   "RemedyFailed",
   "FailedOver",
   "Escalated",
-  "EscalationFailed"
+  "EscalationFailed",
+  "LoopStopped"
 ])
 
 const quiet: ReadonlySet<Events.Event["_tag"]> = new Set([

@@ -35,6 +35,8 @@ export interface Catalog {
   // Backoff
   RetryScheduled: {
     readonly name: string
+    /** What is retried, where the schedule was told. */
+    readonly operation?: string
     readonly retry: number
     readonly delayMillis: number
     readonly error: string
@@ -68,15 +70,11 @@ export interface Catalog {
   ChaosInjected: { readonly target: string; readonly kind: "fault" | "latency" | "outcome" | "hang" }
 
   // Idempotency
-  ActionStarted: { readonly operation: string; readonly key: string }
-  ActionCompleted: { readonly operation: string; readonly key: string; readonly outcome: "success" | "failure" }
-  ActionNotStarted: { readonly operation: string; readonly key: string }
-  ActionReplayed: { readonly operation: string; readonly key: string }
-  ActionInDoubt: {
-    readonly operation: string
-    readonly key: string
-    readonly resolution: "retry" | "probe" | "escalate"
-  }
+  ActionStarted: ActionKey
+  ActionCompleted: ActionKey & { readonly outcome: "success" | "failure" }
+  ActionNotStarted: ActionKey
+  ActionReplayed: ActionKey
+  ActionInDoubt: ActionKey & { readonly resolution: "retry" | "probe" | "escalate" }
 
   // Checkpoint
   RunStarted: { readonly workflow: string; readonly runId: string }
@@ -136,6 +134,21 @@ export interface Catalog {
   }
   EscalationFailed: { readonly name: string; readonly error: string }
   HealingResumed: { readonly name: string }
+
+  // LoopGuard
+  LoopStopped: { readonly guard: string; readonly evidence: string; readonly detail: string }
+}
+
+/**
+ * The key of an action; `scope` is left out for the default one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ActionKey {
+  readonly operation: string
+  readonly key: string
+  readonly scope?: string | undefined
 }
 
 /**

@@ -192,6 +192,16 @@ export * as LimitStrategy from "./LimitStrategy.js"
 /**
  * @since 0.1.0
  */
+export * as LoopGuard from "./LoopGuard.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as LoopGuardState from "./LoopGuardState.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Policy from "./Policy.js"
 
 /**

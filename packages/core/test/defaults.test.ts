@@ -9,6 +9,7 @@ import * as Events from "@firebreak/core/Events"
 import * as Hedge from "@firebreak/core/Hedge"
 import * as Idempotency from "@firebreak/core/Idempotency"
 import * as LimitStrategy from "@firebreak/core/LimitStrategy"
+import * as LoopGuard from "@firebreak/core/LoopGuard"
 import * as RateLimit from "@firebreak/core/RateLimit"
 import * as RetryAllowance from "@firebreak/core/RetryAllowance"
 import * as Throttle from "@firebreak/core/Throttle"
@@ -60,6 +61,12 @@ describe("the tables of defaults in docs/", () => {
     const { burst, maxWait, onLimit, ...others } = RateLimit.defaults
     expect(others).toEqual({})
     expect(defaultsOf("rate-limit")).toMatchObject({ burst: `${burst}`, maxWait, onLimit: `\`"${onLimit}"\`` })
+  })
+
+  it("are those of LoopGuard", () => {
+    expect(defaultsOf("loop-guard")).toEqual(
+      Object.fromEntries(Object.entries(LoopGuard.defaults).map(([option, value]) => [option, `${value}`]))
+    )
   })
 
   it("are those of ConcurrencyLimit", () => {
