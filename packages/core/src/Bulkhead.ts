@@ -9,15 +9,16 @@
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Events from "./Events.js"
 import { Waiter } from "./internal/line.js"
 import * as Check from "./internal/options.js"
+import { partTag } from "./internal/partTag.js"
 import { Slots } from "./internal/slots.js"
 import { stackless } from "./internal/stackless.js"
 import * as Stage from "./internal/stage.js"
@@ -154,12 +155,8 @@ export interface TagClass<Self, Name extends string>
  * @category tags
  */
 export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass<Self, Name> => {
-  Check.name("Bulkhead.Tag", "name", name)
-  const tag = Context.Tag(`@firebreak/core/Bulkhead/${name}`)<Self, Bulkhead>()
-  return Object.assign(tag, {
-    layer: (options?: Options) => Layer.effect(tag, make({ ...options, name })),
-    protect: protect(tag)
-  })
+  const tag = partTag<Self>()("Bulkhead", name, make)
+  return Object.assign(tag, { protect: protect(tag) })
 }
 
 /**

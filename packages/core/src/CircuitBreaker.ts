@@ -10,7 +10,7 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -20,6 +20,7 @@ import type * as CircuitState from "./CircuitState.js"
 import * as Events from "./Events.js"
 import { Breaker, type Settings } from "./internal/breaker.js"
 import * as Check from "./internal/options.js"
+import { partTag } from "./internal/partTag.js"
 import type * as Stage from "./internal/stage.js"
 import * as TripStrategy from "./TripStrategy.js"
 
@@ -279,12 +280,8 @@ export interface TagClass<Self, Name extends string>
  * @category tags
  */
 export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass<Self, Name> => {
-  Check.name("CircuitBreaker.Tag", "name", name)
-  const tag = Context.Tag(`@firebreak/core/CircuitBreaker/${name}`)<Self, CircuitBreaker>()
-  return Object.assign(tag, {
-    layer: (options?: Options) => Layer.effect(tag, make({ ...options, name })),
-    protect: protect(tag)
-  })
+  const tag = partTag<Self>()("CircuitBreaker", name, make)
+  return Object.assign(tag, { protect: protect(tag) })
 }
 
 /**

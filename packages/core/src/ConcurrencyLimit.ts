@@ -13,10 +13,11 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Events from "./Events.js"
 import { locally } from "./internal/ambient.js"
 import * as Check from "./internal/options.js"
+import { partTag } from "./internal/partTag.js"
 import { stackless } from "./internal/stackless.js"
 import * as Stage from "./internal/stage.js"
 import * as Time from "./internal/time.js"
@@ -207,12 +208,8 @@ export interface TagClass<Self, Name extends string>
  * @category tags
  */
 export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass<Self, Name> => {
-  Check.name("ConcurrencyLimit.Tag", "name", name)
-  const tag = Context.Tag(`@firebreak/core/ConcurrencyLimit/${name}`)<Self, ConcurrencyLimit>()
-  return Object.assign(tag, {
-    layer: (options?: Options) => Layer.effect(tag, make({ ...options, name })),
-    protect: protect(tag)
-  })
+  const tag = partTag<Self>()("ConcurrencyLimit", name, make)
+  return Object.assign(tag, { protect: protect(tag) })
 }
 
 /**

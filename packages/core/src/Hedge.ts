@@ -12,12 +12,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Events from "./Events.js"
 import { currentKey } from "./internal/action.js"
 import { Latencies } from "./internal/latencies.js"
 import * as Check from "./internal/options.js"
+import { partTag } from "./internal/partTag.js"
 import { Signal } from "./internal/singleFlight.js"
 import type { Running } from "./internal/stage.js"
 import * as Time from "./internal/time.js"
@@ -165,10 +166,8 @@ export interface TagClass<Self, Name extends string>
  * @category tags
  */
 export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass<Self, Name> => {
-  Check.name("Hedge.Tag", "name", name)
-  const tag = Context.Tag(`@firebreak/core/Hedge/${name}`)<Self, Hedge>()
+  const tag = partTag<Self>()("Hedge", name, make)
   return Object.assign(tag, {
-    layer: (options?: Options) => Layer.effect(tag, make({ ...options, name })),
     safe: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.flatMap(tag, (hedge) => hedge.safe(effect)),
     keyed: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.flatMap(tag, (hedge) => hedge.keyed(effect))
   })

@@ -14,13 +14,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Events from "./Events.js"
 import { locally } from "./internal/ambient.js"
 import { durationText } from "./internal/durationText.js"
 import * as Gcra from "./internal/gcra.js"
 import { Line, Waiter } from "./internal/line.js"
 import * as Check from "./internal/options.js"
+import { partTag } from "./internal/partTag.js"
 import { stackless } from "./internal/stackless.js"
 import * as Stage from "./internal/stage.js"
 import * as Time from "./internal/time.js"
@@ -179,12 +180,8 @@ export interface TagClass<Self, Name extends string>
  * @category tags
  */
 export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass<Self, Name> => {
-  Check.name("RateLimit.Tag", "name", name)
-  const tag = Context.Tag(`@firebreak/core/RateLimit/${name}`)<Self, RateLimit>()
-  return Object.assign(tag, {
-    layer: (options: Options) => Layer.effect(tag, make({ ...options, name })),
-    protect: protect(tag)
-  })
+  const tag = partTag<Self>()("RateLimit", name, make)
+  return Object.assign(tag, { protect: protect(tag) })
 }
 
 /**

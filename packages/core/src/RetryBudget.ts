@@ -12,13 +12,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as Events from "./Events.js"
 import { locally } from "./internal/ambient.js"
 import * as Check from "./internal/options.js"
+import { partTag } from "./internal/partTag.js"
 import * as Time from "./internal/time.js"
 import * as Rejection from "./Rejection.js"
 import * as RetryAllowance from "./RetryAllowance.js"
@@ -165,10 +166,8 @@ export interface TagClass<Self, Name extends string>
  * @category tags
  */
 export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass<Self, Name> => {
-  Check.name("RetryBudget.Tag", "name", name)
-  const tag = Context.Tag(`@firebreak/core/RetryBudget/${name}`)<Self, RetryBudget>()
+  const tag = partTag<Self>()("RetryBudget", name, make)
   return Object.assign(tag, {
-    layer: (options?: Options) => Layer.effect(tag, make({ ...options, name })),
     retry: <E, R2>(options: Retry<E, R2>) => retry(tag, options),
     limit: limit(tag)
   })

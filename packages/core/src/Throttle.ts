@@ -9,14 +9,15 @@
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Events from "./Events.js"
 import * as Check from "./internal/options.js"
+import { partTag } from "./internal/partTag.js"
 import { stackless } from "./internal/stackless.js"
 import * as Stage from "./internal/stage.js"
 import * as Time from "./internal/time.js"
@@ -179,12 +180,8 @@ export interface TagClass<Self, Name extends string>
  * @category tags
  */
 export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass<Self, Name> => {
-  Check.name("Throttle.Tag", "name", name)
-  const tag = Context.Tag(`@firebreak/core/Throttle/${name}`)<Self, Throttle>()
-  return Object.assign(tag, {
-    layer: (options?: Options) => Layer.effect(tag, make({ ...options, name })),
-    protect: protect(tag)
-  })
+  const tag = partTag<Self>()("Throttle", name, make)
+  return Object.assign(tag, { protect: protect(tag) })
 }
 
 /**
