@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as fc from "effect/FastCheck"
 import * as Gcra from "../src/internal/gcra.js"
 import { type Start, worstExcess } from "./support/rate.js"
+import { modelRuns } from "./support/runs.js"
 
 // binary fractions, so that the model and the algorithm, which add in another order, agree to the last bit
 const limit = fc.record({
@@ -50,7 +51,7 @@ describe("Gcra", () => {
       state = Gcra.charge(limits, state, cost, now)
       for (const bucket of buckets) bucket.charge(cost, now)
     }
-  }, { fastCheck: { numRuns: 10_000 } })
+  }, modelRuns)
 
   it.prop("in any window w starts at most burst + rate * w, and under load no less than the rate", [limits, calls], (
     [limits, calls]
@@ -75,7 +76,7 @@ describe("Gcra", () => {
       starts.push({ at, cost })
     }
     expect(worstExcess(limits, starts)).toBeLessThanOrEqual(1e-9)
-  }, { fastCheck: { numRuns: 10_000 } })
+  }, modelRuns)
 
   it.prop("forecasts the start of a call behind others: exactly with one limit, never too late with several", [
     limits,
@@ -98,5 +99,5 @@ describe("Gcra", () => {
     const truth = Math.max(at, Gcra.allowedAt(limits, state, cost))
     if (limits.length === 1) expect(forecast).toBeCloseTo(truth, 9)
     else expect(forecast).toBeLessThanOrEqual(truth + 1e-9)
-  }, { fastCheck: { numRuns: 10_000 } })
+  }, modelRuns)
 })
