@@ -50,8 +50,10 @@ export interface Retry {
  * @category options
  */
 export interface Options<E = unknown, R = never> {
-  /** Named in events. Default "retry". */
+  /** Named in events. Default: that of the breaker or the budget of the `Policy` it is in, else "retry". */
   readonly name?: string | undefined
+  /** What is retried, in events beside the name. Default: none. */
+  readonly operation?: string | undefined
   /** Delay before the first retry, before jitter. Default 1 second. */
   readonly base?: Duration.DurationInput | undefined
   /** Growth from one retry to the next, at least 1. Default 2. */
@@ -64,8 +66,11 @@ export interface Options<E = unknown, R = never> {
   readonly maxRetries?: number | undefined
   /** Stops before the sum of all waits would pass this. Default: no limit. */
   readonly maxTotalDelay?: Duration.DurationInput | undefined
-  /** What the failed call asked for, such as a Retry-After header: a floor for the delay, itself clamped to the cap. */
-  readonly retryAfter?: ((error: E) => Option.Option<Duration.Duration>) | undefined
+  /**
+   * What the failed call asked for, such as a Retry-After header: a floor for the delay, itself clamped to the cap. `now`
+   * is the wall clock in milliseconds since the epoch, for what asks by a date.
+   */
+  readonly retryAfter?: ((error: E, now: number) => Option.Option<Duration.Duration>) | undefined
   /**
    * Asked first: an error it refuses ends the schedule, and no hook or event tells of a retry. Put it here rather than
    * beside the schedule in `Effect.retry`, which asks its own `while` only after the schedule has been stepped. Default:
@@ -111,7 +116,10 @@ export const defaults = {
  * @category constructors
  */
 export const make = <E = unknown, R = never>(options: Options<E, R> = {}): Schedule.Schedule<Retry, E, R> => {
-  const name = Check.name("Backoff", "name", options.name ?? "retry")
+  const own = options.name === undefined ? undefined : Check.name("Backoff", "name", options.name)
+  const operation = options.operation === undefined
+    ? undefined
+    : { operation: Check.name("Backoff", "operation", options.operation) }
   const curve: BackoffCurve.Curve = {
     base: Check.millis("Backoff", "base", options.base ?? defaults.base),
     factor: Check.between("Backoff", "factor", options.factor ?? defaults.factor, { min: 1, max: 1e6 }),
@@ -129,16 +137,18 @@ export const make = <E = unknown, R = never>(options: Options<E, R> = {}): Sched
   const plan: Plan<E, R> = {
     start: BackoffCurve.start(curve),
     draws: curve.jitter !== "none" && curve.base > 0,
-    next: (state, error, u) => {
+    next: (state, error, u, now) => {
       if (isRetryable?.(error) === false) return undefined
       if (state.retries >= maxRetries) return undefined
-      const [delay, next] = BackoffCurve.delayAfter(curve, state, u, floorOf(retryAfter?.(error), curve.cap))
+      const floor = retryAfter === undefined ? 0 : floorOf(retryAfter(error, now()), curve.cap)
+      const [delay, next] = BackoffCurve.delayAfter(curve, state, u, floor)
       return next.waited > budget ? undefined : [delay, next]
     },
-    tell: (delay, state, error, fiber) =>
+    tell: (delay, state, error, fiber, name = "retry") =>
       Events.unsafePublish(fiber, () => ({
         _tag: "RetryScheduled",
-        name,
+        name: own ?? name,
+        ...operation,
         retry: state.retries,
         delayMillis: delay,
         error: errorText(error)
@@ -151,12 +161,12 @@ export const make = <E = unknown, R = never>(options: Options<E, R> = {}): Sched
     plan.start,
     (now, error, state) =>
       Effect.flatMap(plan.draws ? Random.next : zero, (u) => {
-        const step = plan.next(state, error, u)
+        const step = plan.next(state, error, u, () => now)
         if (step === undefined) return Effect.succeed([state, describe(state, 0), ScheduleDecision.done] as const)
         const [delay, next] = step
         const decided = [next, describe(next, delay), continueAfter(now, delay)] as const
         return Effect.withFiberRuntime<typeof decided, never, R>((fiber) => {
-          plan.tell(delay, next, error, fiber)
+          plan.tell(delay, next, error, fiber, undefined)
           return plan.hook === undefined ? Effect.succeed(decided) : Effect.as(plan.hook(delay, next, error), decided)
         })
       })
@@ -306,8 +316,8 @@ export const withinElapsed: {
 })
 
 /**
- * Makes what a failed call asked for a floor of the next delay. Negative and infinite times are ignored; longer ones
- * than `cap` (default 60 seconds) are clamped to it.
+ * Makes what a failed call asked for a floor of the next delay; `now` is the wall clock in milliseconds since the epoch.
+ * Negative and infinite times are ignored; longer ones than `cap` (default 60 seconds) are clamped to it.
  *
  * @example
  * import * as Backoff from "@firebreak/core/Backoff"
@@ -328,27 +338,27 @@ export const withinElapsed: {
  */
 export const respectingRetryAfter: {
   <In>(
-    retryAfter: (input: In) => Option.Option<Duration.Duration>,
+    retryAfter: (input: In, now: number) => Option.Option<Duration.Duration>,
     options?: { readonly cap?: Duration.DurationInput | undefined }
   ): <Out, R>(self: Schedule.Schedule<Out, In, R>) => Schedule.Schedule<Out, In, R>
   <Out, In, R>(
     self: Schedule.Schedule<Out, In, R>,
-    retryAfter: (input: In) => Option.Option<Duration.Duration>,
+    retryAfter: (input: In, now: number) => Option.Option<Duration.Duration>,
     options?: { readonly cap?: Duration.DurationInput | undefined }
   ): Schedule.Schedule<Out, In, R>
 } = dual(
   (args) => Schedule.isSchedule(args[0]),
   <Out, In, R>(
     self: Schedule.Schedule<Out, In, R>,
-    retryAfter: (input: In) => Option.Option<Duration.Duration>,
+    retryAfter: (input: In, now: number) => Option.Option<Duration.Duration>,
     options?: { readonly cap?: Duration.DurationInput | undefined }
   ) => {
     const cap = Check.millis("Backoff.respectingRetryAfter", "cap", options?.cap ?? defaults.cap)
     return adjust(
       self,
       undefined,
-      (_, delay, __, input: In) =>
-        Effect.succeed([undefined, Math.max(delay, floorOf(retryAfter(input), cap))] as const)
+      (_, delay, now, input: In) =>
+        Effect.succeed([undefined, Math.max(delay, floorOf(retryAfter(input, now), cap))] as const)
     )
   }
 )
@@ -357,8 +367,8 @@ export const respectingRetryAfter: {
 // internal
 // -----------------------------------------------------------------------------
 
-const floorOf = (retryAfter: Option.Option<Duration.Duration> | undefined, cap: number): number => {
-  if (retryAfter === undefined || Option.isNone(retryAfter)) return 0
+const floorOf = (retryAfter: Option.Option<Duration.Duration>, cap: number): number => {
+  if (Option.isNone(retryAfter)) return 0
   const millis = Duration.toMillis(retryAfter.value)
   return millis > 0 && Number.isFinite(millis) ? Math.min(millis, cap) : 0
 }

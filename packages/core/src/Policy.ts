@@ -42,8 +42,8 @@ import type * as Throttle from "./Throttle.js"
 export type Part<I, S> = Context.Tag<I, S> | S
 
 /**
- * When and how long to wait before another attempt. `while` sees only the caller's own errors: an attempt timeout is
- * always retried; a rejection never, the call then fails with its own last error if it had one.
+ * When and how long to wait before another attempt. `while` sees only the caller's own errors: about an attempt timeout
+ * `whenTimedOut` decides; a rejection is never retried, the call then fails with its own last error if it had one.
  *
  * @since 0.1.0
  * @category options
@@ -58,7 +58,20 @@ export interface Retry<in E, out R> {
    * again. With `wait` set a `deadline`: an outage is waited out otherwise, however long it is.
    */
   readonly whenOpen?: "fail" | "wait" | undefined
+  /**
+   * What to do when an attempt took too long, so that nobody knows whether it had its effect: `retry` (default), or `fail`
+   * where a second effect would be one too many.
+   */
+  readonly whenTimedOut?: "retry" | "fail" | undefined
 }
+
+/**
+ * A part that is told how an attempt ended. To a `rateLimit` it says nothing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Judge = "throttle" | "rateLimit" | "concurrencyLimit" | "breaker"
 
 /**
  * All parts are optional; what is left out adds nothing.
@@ -81,6 +94,11 @@ export interface Options<E, R> {
   readonly breaker?: Part<any, CircuitBreaker.CircuitBreaker> | undefined
   /** The longest time of one attempt. */
   readonly attemptTimeout?: Duration.DurationInput | undefined
+  /**
+   * What an error of the call's own says of the dependency, to each part that asks: `success` (it answered), `ignore` (it
+   * was not asked), or `failure`, about which the part's own `classify` still decides. Default: all are failures.
+   */
+  readonly classify?: ((error: E, part: Judge) => CircuitBreaker.Verdict) | undefined
   /**
    * How an attempt is cut short: by a timer that interrupts the fiber it runs in (default), or by `Effect.timeout`, in a
    * fiber of its own. They behave the same; the second costs twelve times as much.
@@ -142,13 +160,31 @@ export type Needed<O> =
   | ScheduleContext<Given<O, "retry">>
 
 /**
- * The errors a policy of these options accepts: those that its `while` and its schedule can judge. With an attempt
- * timeout the schedule must be able to judge `AttemptTimeout` as well; if it cannot, no error is accepted.
+ * The errors a policy of these options accepts: those that its `while`, its schedule and its `classify` can judge. With
+ * an attempt timeout the schedule must be able to judge `AttemptTimeout` as well; if it cannot, no error is accepted.
  *
  * @since 0.1.0
  * @category models
  */
-export type Accepted<O> = [Given<O, "retry">] extends [never] ? unknown
+export type Accepted<O> = AcceptedByRetry<O> & AcceptedByClassify<O>
+
+/**
+ * The errors that the `classify` of these options can judge.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type AcceptedByClassify<O> = [Given<O, "classify">] extends [never] ? unknown
+  : Given<O, "classify"> extends (error: infer E, part: any) => any ? E
+  : unknown
+
+/**
+ * The errors that the `retry` of these options can judge.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type AcceptedByRetry<O> = [Given<O, "retry">] extends [never] ? unknown
   : Given<O, "retry"> extends {
     readonly while: (error: infer E) => boolean
     readonly schedule: Schedule.Schedule<any, infer In, any>
@@ -276,10 +312,17 @@ const known: Record<keyof Options<any, any>, true> = {
   concurrencyLimit: true,
   breaker: true,
   attemptTimeout: true,
-  timeoutBy: true
+  timeoutBy: true,
+  classify: true
 }
 
-const knownOfRetry: Record<keyof Retry<any, any>, true> = { schedule: true, while: true, budget: true, whenOpen: true }
+const knownOfRetry: Record<keyof Retry<any, any>, true> = {
+  schedule: true,
+  while: true,
+  budget: true,
+  whenOpen: true,
+  whenTimedOut: true
+}
 
 const compile = (options: Options<any, any>): Compiled => {
   const { retry } = options
@@ -291,8 +334,9 @@ const compile = (options: Options<any, any>): Compiled => {
       schedule: retry.schedule,
       plan: planOf(retry.schedule),
       waits: retry.whenOpen === "wait",
-      isRetryable: (error) => error instanceof AttemptTimeout || retry.while(error)
+      isRetryable: (error) => error instanceof AttemptTimeout ? retry.whenTimedOut !== "fail" : retry.while(error)
     },
+    classify: options.classify,
     timeout: millis === undefined ? undefined : {
       millis,
       byTimer: options.timeoutBy !== "fiber",
@@ -305,21 +349,25 @@ const compile = (options: Options<any, any>): Compiled => {
 const resolver = (
   { breaker, bulkhead, concurrencyLimit, rateLimit, retry, throttle }: Options<any, any>
 ): (fiber: Stage.Running) => Parts => {
+  const given: ReadonlyArray<readonly [Judge, Part<any, any> | undefined]> = [
+    ["throttle", throttle],
+    ["rateLimit", rateLimit],
+    ["concurrencyLimit", concurrencyLimit],
+    ["breaker", breaker]
+  ]
+  const inner = given.flatMap(([kind, part]) => part === undefined ? [] : [[kind, part] as const])
+  const kinds = inner.map(([kind]) => kind)
   const find = (context: Context.Context<never>): Parts => {
-    const stage = (part: Part<any, any> | undefined): ReadonlyArray<Stage.Stage> => {
-      if (part === undefined) return []
-      const staged: Stage.Staged = Stage.isStaged(part)
-        ? part
-        : Context.unsafeGet(context as Context.Context<any>, part as Context.Tag<any, Stage.Staged>)
-      return [staged[Stage.StageId]]
-    }
-    const budget = retry?.budget
+    const get = <S extends object>(part: Part<any, S>): S =>
+      Context.isTag(part) ? Context.unsafeGet(context as Context.Context<any>, part) : part as S
+    const stage = (part: Part<any, any>): Stage.Stage => get<Stage.Staged>(part)[Stage.StageId]
+    const budget = retry?.budget === undefined ? undefined : get(retry.budget)
     return {
-      outer: stage(bulkhead)[0],
-      inner: [throttle, rateLimit, concurrencyLimit, breaker].flatMap(stage),
-      budget: budget === undefined || !Context.isTag(budget)
-        ? budget
-        : Context.unsafeGet(context as Context.Context<any>, budget)
+      outer: bulkhead === undefined ? undefined : stage(bulkhead),
+      inner: inner.map(([_, part]) => stage(part)),
+      kinds,
+      name: breaker === undefined ? budget?.name : get(breaker).name,
+      budget
     }
   }
   let last: { readonly context: Context.Context<never>; readonly parts: Parts } | undefined

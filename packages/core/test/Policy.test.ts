@@ -1,10 +1,17 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Backoff from "@firebreak/core/Backoff"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as ConcurrencyLimit from "@firebreak/core/ConcurrencyLimit"
+import * as Events from "@firebreak/core/Events"
 import * as Policy from "@firebreak/core/Policy"
+import * as Throttle from "@firebreak/core/Throttle"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as TestClock from "effect/TestClock"
 
 class Vendor extends CircuitBreaker.Tag("vendor")<Vendor>() {}
@@ -161,6 +168,92 @@ describe("Policy", () => {
       expect(yield* Fiber.join(fiber)).toMatchObject({ cause: { _tag: "Die" } })
       expect(attempts).toBe(1)
     }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("does not repeat an attempt that took too long where a second effect would be one too many", () =>
+    Effect.gen(function*() {
+      const once = Policy.make({
+        retry: { schedule, while: (error: Down) => error.status >= 500, whenTimedOut: "fail" },
+        attemptTimeout: "2 seconds"
+      })
+      const { attempts, call } = script(503, 0)
+      expect(yield* settle(once(call))).toMatchObject({ left: { _tag: "AttemptTimeout" } })
+      expect(attempts).toEqual([0, 1_000])
+    }))
+
+  it.effect("tells each part what `classify` says of an error of the call's own, and retries it all the same", () =>
+    Effect.gen(function*() {
+      const limit = yield* ConcurrencyLimit.make({ name: "vendor" })
+      const throttle = yield* Throttle.make({ name: "vendor", maxProbability: 0, within: "2 hours" })
+      const asked: Array<string> = []
+      const judging = Policy.make({
+        retry: { schedule, while: (error: Down) => error.status >= 500 || error.status === 429 },
+        throttle,
+        concurrencyLimit: limit,
+        breaker: Vendor,
+        classify: ({ status }: Down, part) => {
+          asked.push(`${status} ${part}`)
+          if (status === 404) return "success"
+          return status === 429 && part === "breaker" ? "ignore" : "failure"
+        }
+      })
+      expect(yield* settle(judging(script(429, 503, 404).call))).toMatchObject({ left: { status: 404 } })
+      expect(asked).toEqual(
+        [429, 503, 404].flatMap((status) =>
+          ["breaker", "concurrencyLimit", "throttle"].map((part) => `${status} ${part}`)
+        )
+      )
+      expect(yield* (yield* Vendor).stats).toMatchObject({ calls: 3, failures: 1, successes: 1 })
+      expect(yield* throttle.stats).toMatchObject({ requests: 3, accepts: 1 })
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("asks `classify` of nothing but the call's own errors; where it dies the part judges for itself", () =>
+    Effect.gen(function*() {
+      const judging = Policy.make({
+        breaker: Vendor,
+        attemptTimeout: "2 seconds",
+        classify: (error: Down) => {
+          throw error
+        }
+      })
+      expect(yield* settle(judging(script(0).call))).toMatchObject({ left: { _tag: "AttemptTimeout" } })
+      expect(yield* settle(judging(script(404).call))).toMatchObject({ left: { status: 404 } })
+      expect(yield* Effect.exit(judging(Effect.die("bug")))).toEqual(Exit.die("bug"))
+      expect(yield* (yield* Vendor).stats).toMatchObject({ calls: 3, failures: 3 })
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("a retry is told by the name of the breaker, unless its schedule has one", () =>
+    Effect.gen(function*() {
+      const events = yield* Events.subscribe
+      const told = (options: Backoff.Options) =>
+        Effect.gen(function*() {
+          const policy = Policy.make({
+            retry: { schedule: Backoff.make(options), while: (error: Down) => error.status >= 500 },
+            breaker: Vendor
+          })
+          yield* settle(policy(script(503).call))
+          return Array.from(yield* Queue.takeAll(events))
+        })
+      expect(yield* told({})).toMatchObject([{ _tag: "RetryScheduled", name: "vendor" }])
+      expect((yield* told({}))[0]).not.toHaveProperty("operation")
+      expect(yield* told({ name: "search", operation: "query" })).toMatchObject([{
+        name: "search",
+        operation: "query"
+      }])
+    }).pipe(Effect.scoped, Effect.provide([VendorLive, Events.layer])))
+
+  it.effect("a schedule that is asked for a date is told the time", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(5_000)
+      const until = Policy.make({
+        retry: {
+          schedule: Backoff.make({ base: 0, retryAfter: (_, now) => Option.some(Duration.millis(12_000 - now)) }),
+          while: (error: Down) => error.status >= 500
+        }
+      })
+      const { attempts, call } = script(503)
+      yield* settle(until(call))
+      expect(attempts).toEqual([5_000, 12_000])
+    }))
 
   it("refuses an option that it does not know", () => {
     const mistyped: object = { breaker: Vendor, retries: 3 }

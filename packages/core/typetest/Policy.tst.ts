@@ -85,6 +85,15 @@ describe("Policy", () => {
     expect(policy).type.not.toBeCallableWith(call)
   })
 
+  test("accepts no error that its `classify` cannot judge", () => {
+    const policy = Policy.make({
+      breaker: Vendor,
+      classify: (error: "boom", part) => error === "boom" && part === "breaker" ? "ignore" : "failure"
+    })
+    expect(call.pipe(policy)).type.toBe<Effect.Effect<number, "boom" | CircuitBreaker.CircuitOpen, "env" | Vendor>>()
+    expect(policy).type.not.toBeCallableWith(null! as Effect.Effect<number, "other">)
+  })
+
   test("refuses a mistyped option beside a right one, in `retry` as well", () => {
     const retry = { schedule: Backoff.production, while: (error: "boom") => error === "boom" }
     expect(Policy.make).type.not.toBeCallableWith({ breaker: Vendor, retries: 3 })

@@ -9,10 +9,24 @@ export interface Plan<in E, out R> {
   readonly start: State
   /** Whether `next` needs a uniform draw; otherwise any number will do. */
   readonly draws: boolean
-  /** The delay before the next retry in milliseconds, and the state after it; undefined when there is none. */
-  readonly next: (state: State, error: E, u: number) => readonly [delay: number, next: State] | undefined
-  /** Publishes the retry. */
-  readonly tell: (delay: number, state: State, error: E, fiber: Fiber.RuntimeFiber<any, any>) => void
+  /**
+   * The delay before the next retry in milliseconds, and the state after it; undefined when there is none. `now` reads the
+   * wall clock, in milliseconds since the epoch.
+   */
+  readonly next: (
+    state: State,
+    error: E,
+    u: number,
+    now: () => number
+  ) => readonly [delay: number, next: State] | undefined
+  /** Publishes the retry, by `name` if the schedule has none of its own. */
+  readonly tell: (
+    delay: number,
+    state: State,
+    error: E,
+    fiber: Fiber.RuntimeFiber<any, any>,
+    name: string | undefined
+  ) => void
   /** What the user wants done before each wait. */
   readonly hook: ((delay: number, state: State, error: E) => Effect.Effect<unknown, never, R>) | undefined
 }

@@ -24,6 +24,7 @@ import type { Plan } from "./backoffPlan.js"
 import * as Stage from "./stage.js"
 import * as Time from "./time.js"
 import { isLive, Timer } from "./timer.js"
+import type { Verdict } from "./verdict.js"
 
 /** A policy's options, compiled. */
 export interface Compiled {
@@ -34,6 +35,8 @@ export interface Compiled {
     /** Whether an open circuit is waited for. */
     readonly waits: boolean
   } | undefined
+  /** What a part is told of an error of the call's own, if not the error itself. */
+  readonly classify: ((error: any, part: Judge) => Verdict) | undefined
   readonly timeout: {
     readonly millis: number
     /** Whether a timer interrupts the fiber of the call; otherwise `Effect.timeout`. */
@@ -46,10 +49,16 @@ export interface Compiled {
 export interface Parts {
   /** Held through all attempts. */
   readonly outer: Stage.Stage | undefined
-  /** Asked before each attempt, in this order. */
+  /** Asked before each attempt, in this order; `kinds` says which is which. */
   readonly inner: ReadonlyArray<Stage.Stage>
+  readonly kinds: ReadonlyArray<Judge>
+  /** The dependency's, for events of a schedule that has none. */
+  readonly name: string | undefined
   readonly budget: RetryBudget.RetryBudget | undefined
 }
+
+/** The parts of a policy that learn from the end of an attempt, and one that does not listen. */
+export type Judge = "throttle" | "rateLimit" | "concurrencyLimit" | "breaker"
 
 export class Call {
   private masked = false
@@ -162,6 +171,14 @@ export class Call {
     for (let i = count - 1; i >= 0; i--) this.parts.inner[i]!.leave(this.tickets![i], cause, this.fiber)
   }
 
+  /** The attempt failed with an error of the call's own, and the policy knows what that says to each part. */
+  private leaveBy(classify: (error: any, part: Judge) => Verdict, error: unknown, cause: Cause.Cause<unknown>): void {
+    const { inner, kinds } = this.parts
+    for (let i = inner.length - 1; i >= 0; i--) {
+      inner[i]!.leave(this.tickets![i], judged(() => classify(error, kinds[i]!), cause), this.fiber)
+    }
+  }
+
   readonly onSuccess = (value: unknown): Effect.Effect<any, any, any> => {
     if (this.timer !== undefined && this.isTimeUp()) return this.onFailure(Cause.fail(this.policy.timeout!.error()))
     this.leave(this.parts.inner.length, undefined)
@@ -171,12 +188,13 @@ export class Call {
 
   readonly onFailure = (original: Cause.Cause<any>): Effect.Effect<any, any, any> => {
     const cause = this.timer !== undefined && this.isTimeUp() ? Cause.fail(this.policy.timeout!.error()) : original
-    this.leave(
-      this.parts.inner.length,
-      this.deadline === Infinity
-        ? cause
-        : Stage.told(cause, this.fiber, { startedAt: this.startedAt, atLeast: this.policy.timeout?.millis ?? 0 })
-    )
+    const told = this.deadline === Infinity
+      ? cause
+      : Stage.told(cause, this.fiber, { startedAt: this.startedAt, atLeast: this.policy.timeout?.millis ?? 0 })
+    const { classify } = this.policy
+    const error = classify === undefined || told !== original ? none : onlyFailure(original)
+    if (error === none || Rejection.isRejection(error)) this.leave(this.parts.inner.length, told)
+    else this.leaveBy(classify!, error, original)
     return this.settle(cause)
   }
 
@@ -228,11 +246,11 @@ export class Call {
   /** One retry by a plan of Backoff's. */
   private step(plan: Plan<any, any>, error: unknown, u: number): Effect.Effect<any, any, any> {
     return this.guarded(() => {
-      const step = plan.next(this.state ?? plan.start, error, u)
+      const step = plan.next(this.state ?? plan.start, error, u, () => Time.wallMillis(this.fiber))
       if (step === undefined || !this.mayRetry(error, step[0])) return this.end(Exit.fail(error))
       const [delay, state] = step
       this.state = state
-      plan.tell(delay, state, error, this.fiber)
+      plan.tell(delay, state, error, this.fiber, this.parts.name)
       if (plan.hook !== undefined) {
         return this.wait(Effect.zipRight(plan.hook(delay, state, error), Effect.sleep(Duration.millis(delay))))
       }
@@ -300,6 +318,25 @@ export class Call {
 const same: Stage.Restore = (effect) => effect
 
 const none = Symbol("none")
+
+/** Nothing to count, as a part takes it: it neither succeeded nor failed. */
+const ignored = Cause.fail({ [Rejection.TypeId]: true })
+
+/** What a part is told by this verdict; one that cannot be had is that of the part itself. */
+const judged = (verdict: () => Verdict, cause: Cause.Cause<unknown>): Cause.Cause<unknown> | undefined => {
+  try {
+    switch (verdict()) {
+      case "success":
+        return undefined
+      case "ignore":
+        return ignored
+      case "failure":
+        return cause
+    }
+  } catch {
+    return cause
+  }
+}
 
 /** The typed failure of a cause that holds neither a defect nor an interruption beside it. */
 const onlyFailure = (cause: Cause.Cause<unknown>): unknown => {

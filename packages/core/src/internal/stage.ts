@@ -52,9 +52,6 @@ export interface Staged {
   readonly [StageId]: Stage
 }
 
-/** Tells a part from the tag of one. */
-export const isStaged = (part: object): part is Staged => StageId in part
-
 /** Runs the effect behind one stage. */
 export const protect = <A, E, R, E2>(stage: Stage, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | E2, R> =>
   Effect.withFiberRuntime<A, E | E2, R>((fiber) =>
