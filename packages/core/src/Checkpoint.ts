@@ -70,8 +70,8 @@ export {
    * @since 0.1.0
    * @category layers
    */
-  layerMemory
-} from "./CheckpointStore.js"
+  layer as layerMemory
+} from "./CheckpointMemory.js"
 
 /**
  * The run a step belongs to. Only a workflow provides it, so a step outside a run does not compile.

@@ -105,9 +105,140 @@ export class StepCodecError
 }
 
 /**
+ * The run was begun with another version of the code, which this one does not accept; nothing was started.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class VersionMismatch
+  extends Schema.TaggedError<VersionMismatch>("@firebreak/core/VersionMismatch")("VersionMismatch", {
+    runId: Schema.String,
+    /** The version that began the run. */
+    recorded: Schema.String,
+    /** The version of the code. */
+    version: Schema.String
+  })
+{
+  override get message(): string {
+    return `Run "${this.runId}" was begun with version "${this.recorded}", and this code, version "${this.version}", ` +
+      "does not accept it; nothing was started; finish the run with that version, or list it in accepts"
+  }
+}
+
+/**
+ * The run was cancelled; its compensations have run.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RunCancelled extends Schema.TaggedError<RunCancelled>("@firebreak/core/RunCancelled")("RunCancelled", {
+  runId: Schema.String,
+  reason: Schema.String
+}) {
+  override get message(): string {
+    return `Run "${this.runId}" was cancelled: ${this.reason}; its compensations have run`
+  }
+}
+
+/**
+ * The run did not end within its deadline; its compensations have run.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RunDeadlineExceeded
+  extends Schema.TaggedError<RunDeadlineExceeded>("@firebreak/core/RunDeadlineExceeded")("RunDeadlineExceeded", {
+    runId: Schema.String,
+    /** Wall-clock milliseconds since the epoch. */
+    deadlineAt: Schema.Number
+  })
+{
+  override get message(): string {
+    return `Run "${this.runId}" passed its deadline (${
+      new Date(this.deadlineAt).toISOString()
+    }); its compensations have run`
+  }
+}
+
+/**
+ * The run was given up: its owner died or failed too often in a row without finishing a step.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RunDead extends Schema.TaggedError<RunDead>("@firebreak/core/RunDead")("RunDead", {
+  runId: Schema.String,
+  stalls: Schema.Number
+}) {
+  override get message(): string {
+    return `Run "${this.runId}" is dead: it died or failed ${this.stalls} times in a row without finishing a step; ` +
+      "nothing was started; requeue it when the cause is mended"
+  }
+}
+
+/**
+ * A step with `onInDoubt: "escalate"` was in flight when the run's owner died: whether it happened is not known. It was
+ * not run again; look, and `settle` it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StepInDoubt extends Schema.TaggedError<StepInDoubt>("@firebreak/core/StepInDoubt")("StepInDoubt", {
+  runId: Schema.String,
+  step: Schema.String,
+  /** Wall-clock milliseconds since the epoch. */
+  startedAt: Schema.Number
+}) {
+  override get message(): string {
+    return `Step "${this.step}" of run "${this.runId}" was begun at ${
+      new Date(this.startedAt).toISOString()
+    } and never ended; it was not run again; find out whether it happened, and settle it`
+  }
+}
+
+/**
+ * The engine cannot do what the program asks for; that part was not started.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Unsupported extends Schema.TaggedError<Unsupported>("@firebreak/core/Unsupported")("Unsupported", {
+  engine: Schema.String,
+  capability: Schema.String
+}) {
+  override get message(): string {
+    return `The checkpoint engine "${this.engine}" does not offer ${this.capability}; nothing was started`
+  }
+}
+
+/**
+ * How a run can have ended beside the outcomes it declares.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const RunEnded = Schema.Union(RunCancelled, RunDeadlineExceeded, RunDead)
+
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type RunEnded = typeof RunEnded.Type
+
+/**
  * How a run can fail beside the errors it declares. These end the run from outside: its body cannot catch them.
  *
  * @since 0.1.0
  * @category errors
  */
-export type RunError = HistoryMismatch | PayloadMismatch | RunFenced | RunInProgress | StepCodecError | StoreError
+export type RunError =
+  | HistoryMismatch
+  | PayloadMismatch
+  | RunEnded
+  | RunFenced
+  | RunInProgress
+  | StepCodecError
+  | StepInDoubt
+  | StoreError
+  | Unsupported
+  | VersionMismatch

@@ -13,14 +13,10 @@ import * as Option from "effect/Option"
 import type { Step } from "./CheckpointStore.js"
 
 /**
- * A recorded step and the branch it ran in.
- *
  * @since 0.1.0
  * @category models
  */
-export interface Recorded extends Step {
-  readonly branch: "main" | "side"
-}
+export type Recorded = Step
 
 /**
  * Where a run stands: what was recorded before this attempt, and what has been called in it.

@@ -1,18 +1,40 @@
 /**
- * Where checkpoints live: save, load, list, clear and prune, with one owner per run. Memory is here; `@firebreak/sql`
- * has the durable ones; all pass the contract suite in `@firebreak/core/testing/CheckpointStoreSuite`.
+ * Where checkpoints live: the port that a store implements. Memory is in `CheckpointMemory`; `@firebreak/sql` has the
+ * durable ones; all pass the contract suite in `@firebreak/core/testing/CheckpointStoreSuite`.
  *
  * A store instance is one owner. It holds a run by a lease and a fencing token; a write with an old token is refused.
+ * Time is the store's own: what must be over at a certain time is asked for as a duration and answered as a wall-clock
+ * time together with the store's `now`.
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import { StoreError } from "./StoreError.js"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type { StoreError } from "./StoreError.js"
+
+/**
+ * What not every store can do.
+ *
+ * - `durable`: what was answered survives the process
+ * - `shared`: several processes may use it at once
+ * - `transaction`: it has `transact`
+ * - `chain`: it has `verify`, and never answers altered records
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Capability = "durable" | "shared" | "transaction" | "chain"
+
+/**
+ * - `dead`: given up after too many recoveries without progress; `requeue` makes it run again
+ * - `failed`: by an error it declares, or by its deadline
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Status = "running" | "succeeded" | "failed" | "cancelled" | "dead"
 
 /**
  * One run of a workflow. `payload` and `exit` are encoded JSON; times are wall-clock milliseconds since the epoch.
@@ -23,19 +45,36 @@ import { StoreError } from "./StoreError.js"
 export interface Run {
   readonly runId: string
   readonly workflow: string
+  /** Of the code that began it. */
+  readonly version: string
   readonly key: string
   readonly payload: string
-  readonly status: "running" | "succeeded" | "failed"
+  /** The run that called it. */
+  readonly parent: Option.Option<string>
+  readonly status: Status
+  /** How it ended; none while it is running or dead. */
   readonly exit: Option.Option<string>
   /** How often the run was picked up again after its owner had died or given it back. */
   readonly recoveries: number
+  /** How often in a row its owner died or failed, without a step saved in between. */
+  readonly stalls: number
+  readonly deadlineAt: Option.Option<number>
+  /** The reason, once it has been asked to stop. */
+  readonly cancelled: Option.Option<string>
   readonly createdAt: number
   readonly updatedAt: number
   readonly completedAt: Option.Option<number>
 }
 
 /**
- * One finished step: `seq` is its position in the run, from 0; `exit` its encoded outcome.
+ * @since 0.1.0
+ * @category models
+ */
+export type StepKind = "step" | "transaction" | "sleep" | "signal" | "child" | "compensation"
+
+/**
+ * One finished step: `seq` is its position in the run, from 0; `exit` its encoded outcome. A step of branch `side` ran in
+ * a fiber that the run had forked.
  *
  * @since 0.1.0
  * @category models
@@ -44,76 +83,283 @@ export interface Step {
   readonly runId: string
   readonly seq: number
   readonly name: string
+  readonly kind: StepKind
+  readonly branch: "main" | "side"
   readonly exit: string
   readonly startedAt: number
   readonly endedAt: number
 }
 
 /**
- * The answer to `begin`.
+ * A step that was begun and has no outcome yet. Only those have one that need it: sleeps and signals for the time they
+ * end, and steps that must not simply run again.
  *
- * - `Claimed`: the caller owns the run until its lease ends; `steps` are those already finished, by `seq`.
- * - `Finished`: the run has ended with `exit`.
- * - `InProgress`: another live owner has it.
+ * @since 0.1.0
+ * @category models
+ */
+export interface Started {
+  readonly runId: string
+  readonly name: string
+  readonly kind: StepKind
+  readonly branch: "main" | "side"
+  readonly startedAt: number
+  /** When a sleep, or the wait for a signal, is over; by the store's clock. */
+  readonly wakeAt: Option.Option<number>
+}
+
+/**
+ * A signal sent to a run; `payload` is encoded JSON.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Signal {
+  readonly runId: string
+  readonly name: string
+  readonly payload: string
+  readonly sentAt: number
+}
+
+/**
+ * A run with all that is known of it: steps by `seq`, what was begun and has no outcome, the signals sent.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Progress {
+  readonly run: Run
+  readonly steps: ReadonlyArray<Step>
+  readonly started: ReadonlyArray<Started>
+  readonly signals: ReadonlyArray<Signal>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface BeginRequest {
+  readonly runId: string
+  readonly workflow: string
+  readonly key: string
+  readonly payload: string
+  readonly version: string
+  /** Versions whose runs may be taken up beside `version`. */
+  readonly accepts?: ReadonlyArray<string> | undefined
+  readonly parent?: string | undefined
+  /** From the creation of the run; changes nothing later. */
+  readonly deadline?: Duration.Duration | undefined
+  readonly lease: Duration.Duration
+  /** With more `stalls` than this the run is dead. */
+  readonly maxStalls: number
+  /** Takes up only what is there. */
+  readonly existing?: boolean | undefined
+}
+
+/**
+ * The answer to `begin`, the first that fits.
+ *
+ * - `Missing`: there is no such run, and only an `existing` one was asked for.
  * - `Mismatch`: the run exists with another payload (`payload` is the stored one).
+ * - `Finished`: the run has ended or is dead, now or before.
+ * - `OtherVersion`: it was begun with a version that is not accepted.
+ * - `InProgress`: another live owner has it.
+ * - `Claimed`: the caller owns the run until its lease ends. `now` is the store's clock.
  *
  * @since 0.1.0
  * @category models
  */
 export type Begin =
-  | {
-    readonly _tag: "Claimed"
-    readonly token: number
-    readonly resumed: boolean
-    readonly steps: ReadonlyArray<Step>
-  }
-  | { readonly _tag: "Finished"; readonly exit: string }
-  | { readonly _tag: "InProgress"; readonly retryAfter: Duration.Duration }
+  | { readonly _tag: "Missing" }
   | { readonly _tag: "Mismatch"; readonly payload: string }
+  | { readonly _tag: "Finished"; readonly run: Run }
+  | { readonly _tag: "OtherVersion"; readonly version: string }
+  | { readonly _tag: "InProgress"; readonly retryAfter: Duration.Duration }
+  | Claimed
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Claimed extends Progress {
+  readonly _tag: "Claimed"
+  readonly token: number
+  readonly resumed: boolean
+  readonly now: number
+}
+
+/**
+ * The answer to `renew`: `Lost` when the run was taken over, so stop at once.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Renewal =
+  | { readonly _tag: "Held"; readonly cancelled: Option.Option<string> }
+  | { readonly _tag: "Lost" }
+
+/**
+ * The answer to `start`: the row as it is stored, which may be older than the request.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type StartAnswer =
+  | { readonly _tag: "Started"; readonly started: Started; readonly now: number }
+  | { readonly _tag: "Lost" }
+
+/**
+ * The answer to `expire`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Expiry =
+  | { readonly _tag: "Expired" }
+  | { readonly _tag: "Received"; readonly payload: string }
+  | { readonly _tag: "Lost" }
+
+/**
+ * The answer to `send`, the first that fits.
+ *
+ * - `AlreadySent`: there was one of that name; the first counts.
+ * - `Ended`: the run has ended, and did not get it.
+ * - `TooLate`: the run waited for it, and has gone on without.
+ * - `Sent`: the run gets it, or has it when it begins.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Sent = "Sent" | "AlreadySent" | "TooLate" | "Ended"
+
+/**
+ * The answer to `cancel`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Cancelled = "Requested" | "AlreadyRequested" | "Ended" | "Missing"
+
+/**
+ * Which runs to list; all conditions must hold. Times are wall-clock milliseconds since the epoch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Filter {
+  readonly workflow?: string | undefined
+  readonly status?: Status | undefined
+  readonly key?: string | undefined
+  readonly keyPrefix?: string | undefined
+  readonly parent?: string | undefined
+  /** Created at this time or later. */
+  readonly createdFrom?: number | undefined
+  /** Created before this time. */
+  readonly createdBefore?: number | undefined
+  /** The last run of the page before. */
+  readonly after?: Pick<Run, "createdAt" | "runId"> | undefined
+  /** Default: no limit. */
+  readonly limit?: number | undefined
+}
+
+/**
+ * Damage that `verify` found; `runId` is null where it concerns the store as a whole.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Damage {
+  readonly runId: string | null
+  readonly detail: string
+}
 
 /**
  * @since 0.1.0
  * @category models
  */
 export interface Service {
+  readonly capabilities: ReadonlySet<Capability>
+
+  // the owner of a run
+
   /** Creates the run or takes it up where it was left, in one atomic step. */
-  readonly begin: (request: {
-    readonly runId: string
-    readonly workflow: string
-    readonly key: string
-    readonly payload: string
-    readonly lease: Duration.Duration
-  }) => Effect.Effect<Begin, StoreError>
-  /** Extends the lease; false when the run was taken over: stop at once. */
+  readonly begin: (request: BeginRequest) => Effect.Effect<Begin, StoreError>
+  /** Extends the lease. */
   readonly renew: (request: {
     readonly runId: string
     readonly token: number
     readonly lease: Duration.Duration
-  }) => Effect.Effect<boolean, StoreError>
+  }) => Effect.Effect<Renewal, StoreError>
+  /** Records durably that a step begins, and when its wait is over; once begun it stays as it was. */
+  readonly start: (request: {
+    readonly token: number
+    readonly step: Omit<Started, "wakeAt">
+    readonly wait?: Duration.Duration | undefined
+  }) => Effect.Effect<StartAnswer, StoreError>
   /** Saves one finished step durably; false when the run was taken over. The same step again changes nothing. */
   readonly save: (request: { readonly token: number; readonly step: Step }) => Effect.Effect<boolean, StoreError>
+  /**
+   * Saves the step of a signal that did not come, unless a signal of the step's name has been sent: one atomic step, so
+   * that sender and run agree.
+   */
+  readonly expire: (request: { readonly token: number; readonly step: Step }) => Effect.Effect<Expiry, StoreError>
   /** Records how the run ended; false when the run was taken over. */
   readonly finish: (request: {
     readonly runId: string
     readonly token: number
-    readonly status: "succeeded" | "failed"
+    readonly status: "succeeded" | "failed" | "cancelled"
     readonly exit: string
   }) => Effect.Effect<boolean, StoreError>
-  /** Gives an unfinished run back, so that anyone may resume it at once. */
-  readonly release: (request: { readonly runId: string; readonly token: number }) => Effect.Effect<void, StoreError>
-  /** The run with its finished steps. Wakes nothing. */
-  readonly load: (
-    runId: string
-  ) => Effect.Effect<Option.Option<{ readonly run: Run; readonly steps: ReadonlyArray<Step> }>, StoreError>
-  /** Runs in order of `createdAt`. */
-  readonly list: (filter?: {
-    readonly workflow?: string | undefined
-    readonly status?: Run["status"] | undefined
-  }) => Effect.Effect<ReadonlyArray<Run>, StoreError>
-  /** Forgets a run that no live owner holds; false if there is none or it is held. */
+  /** Gives an unfinished run back, so that anyone may resume it at once; `failed` counts as a stall. */
+  readonly release: (request: {
+    readonly runId: string
+    readonly token: number
+    readonly failed?: boolean | undefined
+  }) => Effect.Effect<void, StoreError>
+  /**
+   * Runs `body` in a transaction and saves the step it gives in the same one; none, and nothing done, when the run was
+   * taken over. A failure of `body` rolls back.
+   */
+  readonly transact?: <A, E, R>(request: {
+    readonly token: number
+    readonly runId: string
+    readonly body: Effect.Effect<{ readonly step: Step; readonly value: A }, E, R>
+  }) => Effect.Effect<Option.Option<A>, E | StoreError, R>
+
+  // anybody
+
+  /** Sends a signal; the run need not have begun. The first of a name counts. */
+  readonly send: (request: Omit<Signal, "sentAt">) => Effect.Effect<Sent, StoreError>
+  /** The signals sent to these runs. */
+  readonly received: (runIds: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Signal>, StoreError>
+  /** Asks a run to stop. Its owner is told at the next renewal; without an owner, whoever takes it up. */
+  readonly cancel: (request: {
+    readonly runId: string
+    readonly reason: string
+  }) => Effect.Effect<Cancelled, StoreError>
+  /**
+   * Settles a begun step of a run that nobody holds: with `exit` as its outcome, or without one so that it runs again;
+   * false if there is none, or the run is held.
+   */
+  readonly settle: (request: {
+    readonly runId: string
+    readonly name: string
+    readonly exit: Option.Option<string>
+  }) => Effect.Effect<boolean, StoreError>
+  /** Makes a dead run one that is running and that nobody holds, its stalls forgotten; false if it is not dead. */
+  readonly requeue: (runId: string) => Effect.Effect<boolean, StoreError>
+  /** Wakes nothing. */
+  readonly load: (runId: string) => Effect.Effect<Option.Option<Progress>, StoreError>
+  /** Runs in order of `createdAt`, then `runId`. */
+  readonly list: (filter?: Filter) => Effect.Effect<ReadonlyArray<Run>, StoreError>
+  /** Forgets a run that no live owner holds, and the signals for it; false if there is none or it is held. */
   readonly clear: (runId: string) => Effect.Effect<boolean, StoreError>
-  /** Forgets runs that ended at least `olderThan` ago; returns how many. */
+  /**
+   * Forgets runs that ended at least `olderThan` ago, dead ones apart, and signals that old for runs that never began;
+   * returns how many runs.
+   */
   readonly prune: (options: { readonly olderThan: Duration.Duration }) => Effect.Effect<number, StoreError>
+  /** Looks through everything for damage. */
+  readonly verify?: Effect.Effect<ReadonlyArray<Damage>, StoreError>
 }
 
 /**
@@ -121,195 +367,3 @@ export interface Service {
  * @category tags
  */
 export class CheckpointStore extends Context.Tag("@firebreak/core/CheckpointStore")<CheckpointStore, Service>() {}
-
-/**
- * Makes a store in this process's memory: nothing outlives the process. Leases follow the Clock's monotonic time.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const makeMemory: Effect.Effect<Service> = Effect.sync(() => {
-  const entries = new Map<string, Entry>()
-  let lastToken = 0
-
-  const owned = (runId: string, token: number): Entry | undefined => {
-    const entry = entries.get(runId)
-    return entry !== undefined && entry.held && entry.token === token ? entry : undefined
-  }
-
-  return {
-    begin: (request) =>
-      withTime((nanos, millis): Begin => {
-        const found = entries.get(request.runId)
-        if (found !== undefined) {
-          if (found.payload !== request.payload) return { _tag: "Mismatch", payload: found.payload }
-          if (found.status !== "running") return { _tag: "Finished", exit: found.exit }
-          if (isLeased(found, nanos)) {
-            return { _tag: "InProgress", retryAfter: Duration.nanos(found.leaseUntil - nanos) }
-          }
-        }
-        const entry = found ?? create(request, millis)
-        if (found === undefined) entries.set(request.runId, entry)
-        else entry.recoveries++
-        entry.token = ++lastToken
-        entry.held = true
-        entry.leaseUntil = after(nanos, request.lease)
-        entry.updatedAt = millis
-        return { _tag: "Claimed", token: entry.token, resumed: found !== undefined, steps: stepsOf(entry) }
-      }),
-    renew: ({ lease, runId, token }) =>
-      withTime((nanos) => {
-        const entry = owned(runId, token)
-        if (entry === undefined) return false
-        entry.leaseUntil = after(nanos, lease)
-        return true
-      }),
-    save: ({ step, token }) =>
-      Effect.flatten(withTime((_, millis): Effect.Effect<boolean, StoreError> => {
-        const entry = owned(step.runId, token)
-        if (entry === undefined) return Effect.succeed(false)
-        const there = entry.steps.get(step.seq)
-        if (there === undefined) {
-          entry.steps.set(step.seq, step)
-          entry.updatedAt = millis
-        } else if (there.name !== step.name) {
-          return Effect.fail(occupied(step, there))
-        }
-        return Effect.succeed(true)
-      })),
-    finish: ({ exit, runId, status, token }) =>
-      withTime((_, millis) => {
-        const entry = owned(runId, token)
-        if (entry === undefined) {
-          const ended = entries.get(runId)
-          return ended !== undefined && ended.status !== "running" && ended.token === token
-        }
-        entry.status = status
-        entry.exit = exit
-        entry.held = false
-        entry.updatedAt = millis
-        entry.completedAt = millis
-        return true
-      }),
-    release: ({ runId, token }) =>
-      withTime((_, millis) => {
-        const entry = owned(runId, token)
-        if (entry === undefined) return
-        entry.held = false
-        entry.updatedAt = millis
-      }),
-    load: (runId) =>
-      Effect.sync(() =>
-        Option.map(
-          Option.fromNullable(entries.get(runId)),
-          (entry) => ({ run: toRun(entry), steps: stepsOf(entry) })
-        )
-      ),
-    list: (filter) =>
-      Effect.sync(() =>
-        Array.from(entries.values())
-          .filter((entry) =>
-            (filter?.workflow === undefined || entry.workflow === filter.workflow) &&
-            (filter?.status === undefined || entry.status === filter.status)
-          )
-          .toSorted((a, b) => a.createdAt - b.createdAt || (a.runId < b.runId ? -1 : 1))
-          .map(toRun)
-      ),
-    clear: (runId) =>
-      withTime((nanos) => {
-        const entry = entries.get(runId)
-        return entry !== undefined && !isLeased(entry, nanos) && entries.delete(runId)
-      }),
-    prune: ({ olderThan }) =>
-      withTime((_, millis) => {
-        const until = millis - Duration.toMillis(olderThan)
-        let pruned = 0
-        for (const [runId, entry] of entries) {
-          if (entry.status !== "running" && entry.completedAt <= until && entries.delete(runId)) pruned++
-        }
-        return pruned
-      })
-  }
-})
-
-/**
- * A store in memory.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layerMemory: Layer.Layer<CheckpointStore> = Layer.effect(CheckpointStore, makeMemory)
-
-// -----------------------------------------------------------------------------
-// internal
-// -----------------------------------------------------------------------------
-
-interface Entry {
-  readonly runId: string
-  readonly workflow: string
-  readonly key: string
-  readonly payload: string
-  readonly createdAt: number
-  readonly steps: Map<number, Step>
-  status: Run["status"]
-  exit: string
-  recoveries: number
-  updatedAt: number
-  completedAt: number
-  token: number
-  /** Whether the owner has neither finished nor given the run back. */
-  held: boolean
-  /** Monotonic nanoseconds. */
-  leaseUntil: bigint
-}
-
-const create = (
-  { key, payload, runId, workflow }: Pick<Run, "runId" | "workflow" | "key" | "payload">,
-  millis: number
-): Entry => ({
-  runId,
-  workflow,
-  key,
-  payload,
-  createdAt: millis,
-  steps: new Map(),
-  status: "running",
-  exit: "",
-  recoveries: 0,
-  updatedAt: millis,
-  completedAt: 0,
-  token: 0,
-  held: false,
-  leaseUntil: 0n
-})
-
-const withTime = <A>(f: (nanos: bigint, millis: number) => A): Effect.Effect<A> =>
-  Clock.clockWith((clock) => Effect.sync(() => f(clock.unsafeCurrentTimeNanos(), clock.unsafeCurrentTimeMillis())))
-
-const after = (nanos: bigint, duration: Duration.Duration): bigint => nanos + Duration.unsafeToNanos(duration)
-
-const isLeased = (entry: Entry, nanos: bigint): boolean => entry.held && entry.leaseUntil > nanos
-
-const stepsOf = (entry: Entry): ReadonlyArray<Step> =>
-  Array.from(entry.steps.values()).toSorted((a, b) => a.seq - b.seq)
-
-const occupied = (step: Step, there: Step): StoreError =>
-  new StoreError({
-    store: "memory",
-    operation: "save",
-    reason: "io",
-    detail: `run "${step.runId}" has step "${there.name}" at seq ${step.seq}, not "${step.name}"`
-  })
-
-const toRun = (entry: Entry): Run => ({
-  runId: entry.runId,
-  workflow: entry.workflow,
-  key: entry.key,
-  payload: entry.payload,
-  status: entry.status,
-  exit: entry.status === "running" ? Option.none() : Option.some(entry.exit),
-  recoveries: entry.recoveries,
-  createdAt: entry.createdAt,
-  updatedAt: entry.updatedAt,
-  completedAt: entry.status === "running" ? Option.none() : Option.some(entry.completedAt)
-})

@@ -32,12 +32,22 @@ export * as Checkpoint from "./Checkpoint.js"
 /**
  * @since 0.1.0
  */
+export * as CheckpointEngine from "./CheckpointEngine.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as CheckpointError from "./CheckpointError.js"
 
 /**
  * @since 0.1.0
  */
 export * as CheckpointHistory from "./CheckpointHistory.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointMemory from "./CheckpointMemory.js"
 
 /**
  * @since 0.1.0

@@ -14,7 +14,8 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import * as Checkpoint from "../src/Checkpoint.js"
-import { CheckpointStore, makeMemory, type Service } from "../src/CheckpointStore.js"
+import { make as makeMemory } from "../src/CheckpointMemory.js"
+import { CheckpointStore, type Service } from "../src/CheckpointStore.js"
 import * as Events from "../src/Events.js"
 import { StoreError } from "../src/StoreError.js"
 
@@ -730,7 +731,9 @@ describe("ownership", () => {
         step("a", Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted = true))),
         step("b", 2)
       ]))
-      const fiber = yield* Effect.fork(withStore(flow.run(one), () => ({ renew: () => Effect.succeed(false) })))
+      const fiber = yield* Effect.fork(
+        withStore(flow.run(one), () => ({ renew: () => Effect.succeed({ _tag: "Lost" } as const) }))
+      )
       yield* TestClock.adjust("11 seconds")
       const error = failureOf(yield* Fiber.await(fiber))
       assert.strictEqual(error._tag, "RunFenced")
@@ -769,6 +772,8 @@ describe("ownership", () => {
             workflow: "handle",
             key: "INC-1",
             payload: (yield* stored).run.payload,
+            version: "1",
+            maxStalls: 20,
             lease: Duration.seconds(30)
           }))
           assert.strictEqual(claim._tag, "Claimed")

@@ -6,6 +6,7 @@ const record = (seq: number, name: string, branch: History.Recorded["branch"] = 
   runId: "run",
   seq,
   name,
+  kind: "step",
   branch,
   exit: "{}",
   startedAt: 0,

@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
-import * as CheckpointStore from "../src/CheckpointStore.js"
+import * as CheckpointMemory from "../src/CheckpointMemory.js"
 import { suite } from "../src/testing/CheckpointStoreSuite.js"
 
-suite("memory", CheckpointStore.layerMemory, {
-  owners: Effect.map(CheckpointStore.makeMemory, (store) => [store, { ...store }] as const)
+suite("memory", CheckpointMemory.layer, {
+  owners: Effect.map(CheckpointMemory.make, (store) => [store, { ...store }] as const)
 })

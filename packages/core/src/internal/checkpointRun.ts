@@ -13,10 +13,12 @@ import * as Supervisor from "effect/Supervisor"
 import {
   HistoryMismatch,
   PayloadMismatch,
+  RunDead,
   type RunError,
   RunFenced,
   RunInProgress,
-  StepCodecError
+  StepCodecError,
+  VersionMismatch
 } from "../CheckpointError.js"
 import * as History from "../CheckpointHistory.js"
 import type * as CheckpointStore from "../CheckpointStore.js"
@@ -86,21 +88,25 @@ export const start = <A, E, R, R2>(
   Effect.uninterruptible(Effect.gen(function*() {
     const { key, outcomes, runId, workflow } = request
     const asked = yield* Clock.currentTimeNanos
-    const begun = yield* store.begin(request)
+    const begun = yield* store.begin({ ...request, version: "1", maxStalls: 20 })
     switch (begun._tag) {
+      case "Missing":
+        return yield* new Gone({ runId })
+      case "OtherVersion":
+        return yield* new VersionMismatch({ runId, recorded: begun.version, version: "1" })
       case "Mismatch":
         return yield* new PayloadMismatch({ workflow, key })
       case "InProgress":
         return yield* new RunInProgress({ runId, retryAfter: begun.retryAfter })
       case "Finished":
-        return yield* Effect.flatten(Effect.mapError(outcomes.decode(begun.exit), (_) => codecError(runId, null, _)))
+        if (begun.run.status === "dead") return yield* new RunDead({ runId, stalls: begun.run.stalls })
+        return yield* Effect.flatten(
+          Effect.mapError(
+            outcomes.decode(Option.getOrElse(begun.run.exit, () => "")),
+            (_) => codecError(runId, null, _)
+          )
+        )
       case "Claimed": {
-        if (request.existing && !begun.resumed) {
-          // it was cleared after it had been listed, and our claim has just made it anew
-          yield* store.release({ runId, token: begun.token })
-          yield* store.clear(runId)
-          return yield* new Gone({ runId })
-        }
         const attempt = new Attempt(store, request, begun, asked + Duration.unsafeToNanos(request.lease))
         yield* Events.publish(
           begun.resumed
@@ -111,14 +117,6 @@ export const start = <A, E, R, R2>(
       }
     }
   }))
-
-/** Steps in forked fibers are marked in their record; those of the main branch are not. */
-const sideMark = `{"branch":"side",`
-
-const recordedOf = (step: CheckpointStore.Step): History.Recorded => ({
-  ...step,
-  branch: step.exit.startsWith(sideMark) ? "side" : "main"
-})
 
 class Attempt implements RunningRun {
   readonly runId: string
@@ -145,7 +143,7 @@ class Attempt implements RunningRun {
     this.lease = lease
     this.token = begun.token
     this.forked = new Forked(runId)
-    this.history = History.make(begun.steps.map(recordedOf))
+    this.history = History.make(begun.steps)
     this.nextSeq = (begun.steps.at(-1)?.seq ?? -1) + 1
   }
 
@@ -247,7 +245,7 @@ class Attempt implements RunningRun {
     return Effect.gen(this, function*() {
       const { lease, runId, token } = this
       const asked = yield* Clock.currentTimeNanos
-      const renewed = yield* this.store.renew({ runId, token, lease })
+      const renewed = (yield* this.store.renew({ runId, token, lease }))._tag === "Held"
       if (renewed) this.leaseUntil = asked + Duration.unsafeToNanos(lease)
       return renewed
     })
@@ -321,11 +319,13 @@ class Attempt implements RunningRun {
       if (!isOutcome(exit)) return exit
       const encoded = yield* Effect.either(outcomes.encode(exit))
       if (Either.isLeft(encoded)) return yield* this.fail(codecError(runId, name, encoded.left))
-      const text = branch === "main" ? encoded.right : encoded.right.replace("{", sideMark)
       const endedAt = yield* Clock.currentTimeMillis
       const seq = this.nextSeq++
       const saved = yield* Effect.either(
-        this.store.save({ token, step: { runId, seq, name, exit: text, startedAt, endedAt } })
+        this.store.save({
+          token,
+          step: { runId, seq, name, kind: "step", branch, exit: encoded.right, startedAt, endedAt }
+        })
       )
       if (Either.isLeft(saved)) return yield* this.fail(saved.left)
       if (!saved.right) return yield* this.fail(new RunFenced({ runId }))

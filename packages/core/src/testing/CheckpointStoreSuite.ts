@@ -46,12 +46,16 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
     workflow: "wf",
     key,
     payload,
-    lease: unit
+    version: "1",
+    lease: unit,
+    maxStalls: 5
   })
   const step = (key: string, seq: number, name = `step-${seq}`, exit = `"${name}"`): Step => ({
     runId: `wf/${key}`,
     seq,
     name,
+    kind: "step",
+    branch: "main",
     exit,
     startedAt: 1_000 + seq,
     endedAt: 2_000 + seq
@@ -154,7 +158,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
         assert.isFalse(yield* store.save({ token: a.token, step: step("b", 0) }))
         yield* store.finish(end("a", a.token))
         assert.deepStrictEqual(Option.getOrThrow(yield* store.load("wf/b")).steps, [])
-        assert.isTrue(yield* store.renew({ runId: "wf/b", token: b.token, lease: unit }))
+        assert.isTrue(yield* renewed(store, { runId: "wf/b", token: b.token, lease: unit }))
       }))
 
     test("answers a finished run with its outcome, for ever", (store) =>
@@ -163,7 +167,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
         const { token } = claimed(yield* store.begin(ask("a")))
         assert.isTrue(yield* store.finish({ runId: "wf/a", token, status: "failed", exit }))
         yield* pass(1_000)
-        assert.deepStrictEqual(yield* store.begin(ask("a")), { _tag: "Finished", exit })
+        assert.deepStrictEqual(exitOf(yield* store.begin(ask("a"))), exit)
         const { run } = Option.getOrThrow(yield* store.load("wf/a"))
         assert.strictEqual(run.status, "failed")
         assert.deepStrictEqual(run.exit, Option.some(exit))
@@ -176,8 +180,8 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
         assert.isTrue(yield* store.finish(end("a", token, "first")))
         assert.isTrue(yield* store.finish(end("a", token, "second")))
         assert.isFalse(yield* store.save({ token, step: step("a", 0) }))
-        assert.isFalse(yield* store.renew({ runId: "wf/a", token, lease: unit }))
-        assert.deepStrictEqual(yield* store.begin(ask("a")), { _tag: "Finished", exit: "first" })
+        assert.isFalse(yield* renewed(store, { runId: "wf/a", token, lease: unit }))
+        assert.deepStrictEqual(exitOf(yield* store.begin(ask("a"))), "first")
       }))
 
     test("refuses another payload, in whatever state the run is", (store) =>
@@ -213,7 +217,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
         const { token } = claimed(yield* store.begin(ask("a")))
         for (let i = 0; i < 5; i++) {
           yield* pass(0.5)
-          assert.isTrue(yield* store.renew({ runId: "wf/a", token, lease: unit }))
+          assert.isTrue(yield* renewed(store, { runId: "wf/a", token, lease: unit }))
         }
         yield* pass(0.5)
         assert.strictEqual((yield* store.begin(ask("a")))._tag, "InProgress")
@@ -228,7 +232,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
         const { token } = claimed(yield* store.begin(ask("a")))
         yield* pass(2)
         assert.isTrue(yield* store.save({ token, step: step("a", 0) }))
-        assert.isTrue(yield* store.renew({ runId: "wf/a", token, lease: unit }))
+        assert.isTrue(yield* renewed(store, { runId: "wf/a", token, lease: unit }))
         assert.isTrue(yield* store.finish(end("a", token)))
       }))
 
@@ -237,7 +241,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
         const old = claimed(yield* store.begin(ask("a")))
         yield* pass(2)
         const current = claimed(yield* store.begin(ask("a")))
-        assert.isFalse(yield* store.renew({ runId: "wf/a", token: old.token, lease: unit }))
+        assert.isFalse(yield* renewed(store, { runId: "wf/a", token: old.token, lease: unit }))
         assert.isFalse(yield* store.save({ token: old.token, step: step("a", 0, "old") }))
         assert.isFalse(yield* store.finish(end("a", old.token, "old")))
         yield* store.release({ runId: "wf/a", token: old.token })
@@ -246,13 +250,13 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
         assert.isFalse(yield* store.save({ token: old.token, step: step("a", 0, "new") }))
         assert.isTrue(yield* store.finish(end("a", current.token, "new")))
         assert.isFalse(yield* store.finish(end("a", old.token, "old")))
-        assert.deepStrictEqual(yield* store.begin(ask("a")), { _tag: "Finished", exit: "new" })
+        assert.deepStrictEqual(exitOf(yield* store.begin(ask("a"))), "new")
         assert.deepStrictEqual(Option.getOrThrow(yield* store.load("wf/a")).steps, [step("a", 0, "new")])
       }))
 
     test("refuses writes to a run given back or never begun", (store) =>
       Effect.gen(function*() {
-        assert.isFalse(yield* store.renew({ runId: "wf/never", token: 1, lease: unit }))
+        assert.isFalse(yield* renewed(store, { runId: "wf/never", token: 1, lease: unit }))
         assert.isFalse(yield* store.save({ token: 1, step: step("never", 0) }))
         assert.isFalse(yield* store.finish(end("never", 1)))
         yield* store.release({ runId: "wf/never", token: 1 })
@@ -260,7 +264,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
 
         const { token } = claimed(yield* store.begin(ask("a")))
         yield* store.release({ runId: "wf/a", token })
-        assert.isFalse(yield* store.renew({ runId: "wf/a", token, lease: unit }))
+        assert.isFalse(yield* renewed(store, { runId: "wf/a", token, lease: unit }))
         assert.isFalse(yield* store.save({ token, step: step("a", 0) }))
         assert.isFalse(yield* store.finish(end("a", token)))
         assert.strictEqual(Option.getOrThrow(yield* store.load("wf/a")).run.status, "running")
@@ -274,7 +278,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
         yield* store.list()
         const { run } = Option.getOrThrow(yield* store.load("wf/a"))
         assert.strictEqual(run.recoveries, 0)
-        assert.isTrue(yield* store.renew({ runId: "wf/a", token, lease: unit }))
+        assert.isTrue(yield* renewed(store, { runId: "wf/a", token, lease: unit }))
       }))
 
     test("lists runs in order of their creation, by workflow and by status", (store) =>
@@ -345,7 +349,13 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
 
     test("takes any text as workflow, key, payload and outcome", (store) =>
       Effect.gen(function*() {
-        const odd = { runId: `../../x\n💥 %_ "'`, workflow: `w'";--`, key: "ü\u0001", payload: `"';--`, lease: unit }
+        const odd = {
+          ...ask("a"),
+          runId: `../../x\n💥 %_ "'`,
+          workflow: `w'";--`,
+          key: "ü\u0001",
+          payload: `"';--`
+        }
         const { token } = claimed(yield* store.begin(odd))
         const saved = { ...step("a", 0, `s'";--`, `"'; DROP TABLE x; --`), runId: odd.runId }
         assert.isTrue(yield* store.save({ token, step: saved }))
@@ -373,7 +383,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
           }
           assert.isTrue(yield* winner.finish(end("a", token)))
           for (const owner of [one, two]) {
-            assert.deepStrictEqual(yield* owner.begin(ask("a")), { _tag: "Finished", exit: "1" })
+            assert.deepStrictEqual(exitOf(yield* owner.begin(ask("a"))), "1")
           }
         }))
 
@@ -389,7 +399,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
             assert.isAbove(current.token, old.token)
             assert.deepStrictEqual(current.steps, [step("a", 0)])
             assert.isTrue(yield* two.save({ token: current.token, step: step("a", 1) }))
-            assert.isFalse(yield* one.renew({ runId: "wf/a", token: old.token, lease: unit }))
+            assert.isFalse(yield* renewed(one, { runId: "wf/a", token: old.token, lease: unit }))
             assert.isFalse(yield* one.save({ token: old.token, step: step("a", 1) }))
             assert.isFalse(yield* one.finish(end("a", old.token, "old")))
             assert.isTrue(yield* two.save({ token: current.token, step: step("a", 2) }))
@@ -423,3 +433,11 @@ const claimed = (begun: Begin): Extract<Begin, { _tag: "Claimed" }> => {
   assert.strictEqual(begun._tag, "Claimed")
   return begun as Extract<Begin, { _tag: "Claimed" }>
 }
+
+const exitOf = (begun: Begin): string => {
+  if (begun._tag !== "Finished") return assert.fail(`expected Finished, got ${begun._tag}`)
+  return Option.getOrThrow(begun.run.exit)
+}
+
+const renewed = (store: Service, request: Parameters<Service["renew"]>[0]) =>
+  Effect.map(store.renew(request), (renewal) => renewal._tag === "Held")
