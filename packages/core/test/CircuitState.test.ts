@@ -2,150 +2,240 @@ import { describe, expect, it } from "@effect/vitest"
 import * as CircuitState from "@firebreak/core/CircuitState"
 import * as TripStrategy from "@firebreak/core/TripStrategy"
 import * as fc from "effect/FastCheck"
+import { modelRuns, same } from "./support/runs.js"
 
-// A plain model of the diagram in CircuitState's header, written the slow way: full history, no epochs.
-interface Model {
-  mode: "closed" | "open" | "half-open"
-  failures: number
-  retryAt: number
-  successes: number
-  inFlight: Map<number, { readonly startedAt: number; readonly period: number }>
-  period: number
-}
+type Mode = "closed" | "recovering" | "open" | "half-open" | "forced-open" | "forced-closed"
 
-/** More of them on demand: FC_RUNS=10000. */
-const runs = Number(process.env["FC_RUNS"] ?? 1_000)
-
-const threshold = 3
 const resetAfter = 1_000
-const timeout = 700
+const probeTimeout = 700
 
-const config = (permits: number, successThreshold: number): CircuitState.Config<number> => ({
+const config = (
+  permits: number,
+  successThreshold: number,
+  more: Partial<CircuitState.Config<number>> = {}
+): CircuitState.Config<number> => ({
   trip: TripStrategy.consecutive(threshold),
   resetAfter: () => resetAfter,
   successThreshold,
   halfOpenPermits: permits,
-  halfOpenTimeout: timeout,
-  ramp: undefined
+  halfOpenTimeout: probeTimeout,
+  ramp: undefined,
+  ...more
 })
 
-// weighted so that the circuit opens and probes several times in a run
-const command = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ _tag: fc.constant("call" as const) }) },
-  {
-    weight: 5,
-    arbitrary: fc.record({
-      _tag: fc.constant("settle" as const),
-      which: fc.nat(20),
-      verdict: fc.constantFrom(
-        "failure" as const,
-        "failure" as const,
-        "failure" as const,
-        "success" as const,
-        "ignore" as const
-      )
-    })
-  },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      _tag: fc.constant("wait" as const),
-      millis: fc.constantFrom(1, 300, 699, 700, 1_000, 1_700)
-    })
+const threshold = 3
+const ramp = { from: 0.2, over: 1_500 }
+const growing = (openings: number) => resetAfter * Math.min(openings, 3)
+
+/** A plain model of the diagram in CircuitState's header, written the slow way: by mode and time, without epochs. */
+class Model {
+  mode: Mode = "closed"
+  private failures = 0
+  private successes = 0
+  private openings = 0
+  private since = 0
+  private period = 0
+  private readonly inFlight = new Map<number, { readonly startedAt: number; readonly period: number }>()
+
+  constructor(
+    private readonly permits: number,
+    private readonly successThreshold: number,
+    private readonly ramps: boolean
+  ) {}
+
+  /** Calls of the present period that are in flight. */
+  get probes(): number {
+    return this.startTimes.length
   }
+
+  /** What time alone does. */
+  tick(now: number): void {
+    if (this.mode === "half-open") {
+      const hung = this.startTimes.map((at) => at + probeTimeout).filter((at) => at <= now)
+      if (hung.length > 0) this.open(Math.min(...hung))
+    }
+    if (this.mode === "recovering" && now - this.since >= ramp.over) this.mode = "closed"
+  }
+
+  /** Undefined where the call is admitted, else after how long it may come back. */
+  call(id: number, now: number, draw: number): number | undefined {
+    if (this.mode === "open" && now >= this.retryAt) this.become("half-open", now)
+    const retryAfter = this.rejects(now, draw)
+    if (retryAfter === undefined) this.inFlight.set(id, { startedAt: now, period: this.period })
+    return retryAfter
+  }
+
+  settle(id: number, verdict: CircuitState.Verdict, now: number): void {
+    const call = this.inFlight.get(id)!
+    this.inFlight.delete(id)
+    if (call.period !== this.period || verdict === "ignore") return
+    if (this.mode === "closed" || this.mode === "recovering") {
+      this.failures = verdict === "success" ? 0 : this.failures + 1
+      if (this.failures === threshold) this.open(now)
+    } else if (this.mode === "half-open") {
+      if (verdict === "failure") this.open(now)
+      else if (++this.successes === this.successThreshold) this.become(this.ramps ? "recovering" : "closed", now)
+    }
+  }
+
+  become(mode: Mode, at: number): void {
+    this.mode = mode
+    this.since = at
+    this.failures = 0
+    this.successes = 0
+    this.period++
+  }
+
+  private open(at: number): void {
+    this.openings = this.mode === "closed" ? 1 : this.openings + 1
+    this.become("open", at)
+  }
+
+  private get retryAt(): number {
+    return this.since + growing(this.openings)
+  }
+
+  private get startTimes(): ReadonlyArray<number> {
+    return [...this.inFlight.values()].filter((call) => call.period === this.period).map((call) => call.startedAt)
+  }
+
+  private rejects(now: number, draw: number): number | undefined {
+    switch (this.mode) {
+      case "closed":
+      case "forced-closed":
+        return undefined
+      case "forced-open":
+        return Infinity
+      case "open":
+        return this.retryAt - now
+      case "half-open":
+        return this.probes < this.permits ? undefined : Math.min(...this.startTimes) + probeTimeout - now
+      case "recovering": {
+        const share = ramp.from + (1 - ramp.from) * (now - this.since) / ramp.over
+        return draw < share ? undefined : this.since + ramp.over - now
+      }
+    }
+  }
+}
+
+const modeOf = (state: CircuitState.State<unknown>): Mode => {
+  switch (state._tag) {
+    case "Closed":
+      return "closed"
+    case "Recovering":
+      return "recovering"
+    case "Open":
+      return "open"
+    case "HalfOpen":
+      return "half-open"
+    case "Forced":
+      return `forced-${state.as}`
+  }
+}
+
+type Command =
+  | { readonly _tag: "call"; readonly draw: number }
+  | { readonly _tag: "settle"; readonly which: number; readonly verdict: CircuitState.Verdict }
+  | { readonly _tag: "wait"; readonly millis: number }
+  | { readonly _tag: "hand"; readonly what: "open" | "closed" | "reset" }
+
+const verdicts = ["failure", "failure", "failure", "success", "success", "ignore"] as const
+const settles = verdicts.flatMap((verdict) =>
+  Array.from({ length: 8 }, (_, which) => ({ _tag: "settle" as const, which, verdict }))
+)
+const waits = [1, 300, 699, 700, 1_000, 1_700, 3_600_000]
+// so weighted that the circuit opens and probes several times in a run, and is seldom forced; made of constants, which
+// fast-check draws ten times as fast as records
+const commands = fc.array(
+  fc.oneof(
+    {
+      weight: 40,
+      arbitrary: fc.constantFrom<Command>(...[0, 0.15, 0.5, 0.95].map((draw) => ({ _tag: "call" as const, draw })))
+    },
+    { weight: 60, arbitrary: fc.constantFrom<Command>(...settles) },
+    {
+      weight: 18,
+      arbitrary: fc.constantFrom<Command>(...waits.map((millis) => ({ _tag: "wait" as const, millis })))
+    },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom<Command>(
+        ...(["open", "closed", "reset", "reset", "reset"] as const).map((what) => ({ _tag: "hand" as const, what }))
+      )
+    }
+  ),
+  { minLength: 30, maxLength: 120, size: "max" }
 )
 
 describe("CircuitState", () => {
   it.prop("behaves as the diagram says, whatever happens in whatever order", [
-    fc.array(command, { minLength: 30, maxLength: 120, size: "max" }),
+    commands,
     fc.integer({ min: 1, max: 3 }),
-    fc.integer({ min: 1, max: 3 })
-  ], ([commands, permits, successThreshold]) => {
-    const machine = config(permits, successThreshold)
+    fc.integer({ min: 1, max: 3 }),
+    fc.boolean()
+  ], ([commands, permits, successThreshold, ramps]) => {
+    const machine = config(permits, successThreshold, { resetAfter: growing, ramp: ramps ? ramp : undefined })
+    const model = new Model(permits, successThreshold, ramps)
     let state: CircuitState.State<number> = CircuitState.closed(machine, 0)
     let now = 0
+    let calls = 0
     const issued: Array<{ readonly id: number; readonly permit: CircuitState.Permit }> = []
-    const model: Model = {
-      mode: "closed",
-      failures: 0,
-      retryAt: 0,
-      successes: 0,
-      inFlight: new Map(),
-      period: 0
-    }
-    const become = (mode: Model["mode"], at: number) => {
-      model.mode = mode
-      model.failures = 0
-      model.successes = 0
-      model.retryAt = at + resetAfter
-      model.period++
-    }
-    const probes = () => [...model.inFlight.values()].filter((call) => call.period === model.period)
-    const tick = () => {
-      state = CircuitState.expire(machine, state, now, 0)
-      if (model.mode !== "half-open") return
-      const expired = probes().map((call) => call.startedAt + timeout).filter((at) => at <= now)
-      if (expired.length > 0) become("open", Math.min(...expired))
-    }
-    let ids = 0
     for (const step of commands) {
       if (step._tag === "wait") now += step.millis
-      tick()
-      if (step._tag === "call") {
-        const [next, decision]: readonly [CircuitState.State<number>, CircuitState.Decision] = CircuitState.acquire(
-          machine,
-          state,
-          now,
-          0
-        )
-        state = next
-        if (model.mode === "open" && now >= model.retryAt) become("half-open", now)
-        const admitted = model.mode === "closed" || (model.mode === "half-open" && probes().length < permits)
-        expect(decision._tag).toBe(admitted ? "Admit" : "Reject")
-        if (decision._tag === "Admit") {
-          issued.push({ id: ids, permit: decision.permit })
-          model.inFlight.set(ids++, { startedAt: now, period: model.period })
-        } else if (model.mode === "open") {
-          expect(decision.retryAfter).toBe(model.retryAt - now)
+      const before = state
+      state = CircuitState.expire(machine, state, now, 0)
+      model.tick(now)
+      switch (step._tag) {
+        case "call": {
+          const id = calls++
+          const [next, decision]: readonly [CircuitState.State<number>, CircuitState.Decision] = CircuitState.acquire(
+            machine,
+            state,
+            now,
+            step.draw
+          )
+          state = next
+          const retryAfter = model.call(id, now, step.draw)
+          same(decision._tag === "Reject" ? decision.retryAfter : undefined, retryAfter, "time until a retry")
+          if (decision._tag === "Admit") issued.push({ id, permit: decision.permit })
+          break
         }
-      }
-      if (step._tag === "settle" && issued.length > 0) {
-        const [{ id, permit }] = issued.splice(step.which % issued.length, 1) as [(typeof issued)[number]]
-        const call = model.inFlight.get(id)!
-        model.inFlight.delete(id)
-        state = CircuitState.settle(machine, state, permit, step.verdict, now, 0)
-        // giving the same permit back a second time changes nothing
-        if (permit.probe !== undefined) {
-          expect(CircuitState.settle(machine, state, permit, step.verdict, now, 0)).toBe(state)
-        }
-        if (call.period === model.period && step.verdict !== "ignore") {
-          if (model.mode === "closed") {
-            model.failures = step.verdict === "success" ? 0 : model.failures + 1
-            if (model.failures >= threshold) become("open", now)
-          } else if (model.mode === "half-open") {
-            if (step.verdict === "failure") become("open", now)
-            else if (++model.successes >= successThreshold) become("closed", now)
+        case "settle": {
+          if (issued.length === 0) break
+          const [{ id, permit }] = issued.splice(step.which % issued.length, 1) as [(typeof issued)[number]]
+          const settled: CircuitState.State<number> = CircuitState.settle(machine, state, permit, step.verdict, now, 0)
+          if (permit.epoch !== state.epoch) same(settled, state, "state after a result of another epoch")
+          state = settled
+          model.settle(id, step.verdict, now)
+          // giving the same permit back a second time changes nothing
+          if (permit.probe !== undefined) {
+            same(
+              CircuitState.settle(machine, state, permit, step.verdict, now, 0),
+              state,
+              "state after a second return"
+            )
           }
+          break
+        }
+        case "hand": {
+          state = step.what === "reset"
+            ? CircuitState.closed(machine, state.epoch + 1)
+            : CircuitState.force(state, step.what)
+          model.become(step.what === "reset" ? "closed" : `forced-${step.what}`, now)
         }
       }
-      const mode = {
-        Closed: "closed",
-        Recovering: "recovering",
-        Open: "open",
-        HalfOpen: "half-open",
-        Forced: "forced"
-      }[state._tag]
-      expect(mode).toBe(model.mode)
-      if (state._tag === "HalfOpen") expect(state.probes.length).toBe(probes().length)
+      same(modeOf(state), model.mode, "mode")
+      same(state.epoch >= before.epoch, true, "epochs only grow")
+      if (state._tag === "HalfOpen") same(state.probes.length, model.probes, "probes in flight")
     }
-  }, { fastCheck: { numRuns: runs } })
+  }, modelRuns)
 
   it("opens again at the moment a hung probe timed out, however late anybody looks", () => {
     const machine = config(1, 2)
     const open: CircuitState.Open = { _tag: "Open", epoch: 1, retryAt: 1_000, openings: 1 }
     const [probing] = CircuitState.acquire(machine, open, 1_000, 0)
     const reopened = CircuitState.expire(machine, probing, 1_000_000, 0)
-    expect(reopened).toMatchObject({ _tag: "Open", retryAt: 1_000 + timeout + resetAfter, openings: 2 })
+    expect(reopened).toMatchObject({ _tag: "Open", retryAt: 1_000 + probeTimeout + resetAfter, openings: 2 })
   })
 
   it("stays half-open while nobody calls, so that a rare call can still close it", () => {
@@ -163,39 +253,63 @@ describe("CircuitState", () => {
 
 describe("rates", () => {
   it.prop("count what lies in the window, to a tenth of it", [
-    fc.array(fc.tuple(fc.integer({ min: 0, max: 400 }), fc.boolean()), { maxLength: 80 }),
-    fc.integer({ min: 100, max: 2_000 })
-  ], ([calls, within]) => {
-    const trip = TripStrategy.failureRate({ rate: 1, minimumCalls: 1, within })
+    fc.array(fc.tuple(fc.integer({ min: 0, max: 400 }), fc.boolean(), fc.boolean()), { maxLength: 80 }),
+    fc.integer({ min: 100, max: 2_000 }),
+    fc.boolean()
+  ], ([calls, within, bySlowness]) => {
+    const trip = bySlowness
+      ? TripStrategy.slowCallRate({ rate: 1, slowerThan: 50, minimumCalls: 1, within })
+      : TripStrategy.failureRate({ rate: 1, minimumCalls: 1, within })
     let counter = trip.initial
     let now = 1e9
-    const failures: Array<number> = []
-    for (const [gap, failed] of calls) {
+    const counted: Array<number> = []
+    for (const [gap, failed, slow] of calls) {
       now += gap
-      if (failed) failures.push(now)
-      counter = failed ? trip.onFailure(counter, now, NaN) : trip.onSuccess(counter, now, NaN)
+      if (bySlowness ? slow : failed) counted.push(now)
+      const elapsed = slow ? 51 : 50
+      counter = failed ? trip.onFailure(counter, now, elapsed) : trip.onSuccess(counter, now, elapsed)
       const recent = trip.recentFailures(counter, now)
-      const youngerThan = (age: number) => failures.filter((time) => time > now - age).length
-      expect(recent).toBeLessThanOrEqual(youngerThan(within))
-      expect(recent).toBeGreaterThanOrEqual(youngerThan(within * 0.9))
+      const youngerThan = (age: number) => counted.filter((time) => time > now - age).length
+      same(recent <= youngerThan(within) && recent >= youngerThan(within * 0.9), true, "recent calls in the window")
     }
-    expect(trip.recentFailures(counter, now + within)).toBe(0)
-    expect(trip.recentFailures(counter, now + 3_600_000)).toBe(0)
-  }, { fastCheck: { numRuns: runs } })
+    same(trip.recentFailures(counter, now + within), 0, "recent calls a window later")
+    same(trip.recentFailures(counter, now + 3_600_000), 0, "recent calls an hour later")
+  }, modelRuns)
 
   it.prop("count exactly the latest calls", [
     fc.array(fc.boolean(), { maxLength: 300 }),
     fc.integer({ min: 1, max: 120 })
   ], ([outcomes, latest]) => {
-    const trip = TripStrategy.failureRate({ rate: 1, latest, minimumCalls: latest })
+    const trip = TripStrategy.failureRate({ rate: 0.5, latest, minimumCalls: latest })
     let counter = trip.initial
+    let bad = 0
     for (const [i, failed] of outcomes.entries()) {
       counter = failed ? trip.onFailure(counter, NaN, NaN) : trip.onSuccess(counter, NaN, NaN)
-      const last = outcomes.slice(Math.max(0, i + 1 - latest), i + 1)
-      expect(trip.recentFailures(counter, NaN)).toBe(last.filter(Boolean).length)
-      expect(trip.trips(counter, NaN)).toBe(last.length === latest && last.every(Boolean))
+      bad += Number(failed) - Number(i >= latest && outcomes[i - latest])
+      same(trip.recentFailures(counter, NaN), bad, "failures among the latest")
+      same(trip.trips(counter, NaN), i + 1 >= latest && bad / latest >= 0.5, "trips")
     }
-  }, { fastCheck: { numRuns: runs } })
+  }, modelRuns)
+
+  it.prop("`either` trips when one of the two would, and asks for what they both need", [
+    fc.array(fc.tuple(fc.integer({ min: 0, max: 60 }), fc.boolean(), fc.boolean()), { maxLength: 40 })
+  ], ([calls]) => {
+    const failures = TripStrategy.consecutive(4)
+    const slowness = TripStrategy.slowCallRate({ rate: 0.5, slowerThan: 50, minimumCalls: 5, within: "1 second" })
+    const both = TripStrategy.either(failures, slowness)
+    same(both.reads, "elapsed", "what it reads")
+    let [a, b, pair] = [failures.initial, slowness.initial, both.initial]
+    let now = 0
+    for (const [gap, failed, slow] of calls) {
+      now += gap
+      const elapsed = slow ? 51 : 50
+      const on = failed ? "onFailure" : "onSuccess"
+      a = failures[on](a, now, elapsed)
+      b = slowness[on](b, now, elapsed)
+      pair = both[on](pair, now, elapsed)
+      same(both.trips(pair, now), failures.trips(a, now) || slowness.trips(b, now), "trips")
+    }
+  }, modelRuns)
 })
 
 describe("TripStrategy.countInWindow", () => {
@@ -213,11 +327,11 @@ describe("TripStrategy.countInWindow", () => {
       times.push(now)
       counter = trip.onFailure(counter, now, NaN)
       const recent = times.filter((time) => time > now - within).length
-      expect(trip.trips(counter, now)).toBe(recent >= failures)
-      expect(trip.recentFailures(counter, now)).toBe(Math.min(recent, failures))
-      expect(trip.recentFailures(counter, now + within)).toBe(0)
+      same(trip.trips(counter, now), recent >= failures, "trips")
+      same(trip.recentFailures(counter, now), Math.min(recent, failures), "recent failures")
+      same(trip.recentFailures(counter, now + within), 0, "recent failures a span later")
     }
-  }, { fastCheck: { numRuns: runs } })
+  }, modelRuns)
 
   it("keeps no more times than decide", () => {
     const trip = TripStrategy.countInWindow({ failures: 3, within: "1 hour" })

@@ -28,7 +28,7 @@ const reporter = (details: fc.RunDetails<unknown>): void => {
 
 const seed = fromEnv("FC_SEED")
 
-const times = (numRuns: number) => ({
+const times = (numRuns: number): { readonly fastCheck: fc.Parameters<any>; readonly timeout: number } => ({
   fastCheck: { numRuns, reporter, ...(seed === undefined ? {} : { seed }) },
   timeout: 60_000
 })
