@@ -15,11 +15,12 @@
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { CodecError, type InProgress, type KeyReused, type OutcomeUnknown } from "./IdempotencyError.js"
 import type { Classification } from "./IdempotencyState.js"
-import { type Id, IdempotencyStore, type Record } from "./IdempotencyStore.js"
+import { type Filter as StoreFilter, IdempotencyStore, type Record } from "./IdempotencyStore.js"
 import * as Action_ from "./internal/action.js"
 import { canonicalJson } from "./internal/canonicalJson.js"
 import { sha256 } from "./internal/hash.js"
@@ -85,7 +86,7 @@ export interface Options<
   InFlight extends "wait" | "fail"
 > extends Settings<Schema.Schema.Type<Error>, InFlight> {
   readonly payload: Payload
-  /** The key within this operation, from the payload and its encoded form: the same key means the same action. */
+  /** The key within this operation and scope, from the payload and its encoded form: the same key means the same action. */
   readonly key: (payload: Schema.Schema.Type<Payload>, encoded: Schema.Schema.Encoded<Payload>) => string
   /** Default: `Schema.Void`. */
   readonly success?: Success | undefined
@@ -231,7 +232,9 @@ export const once = <
   ProbeR = never,
   InFlight extends "wait" | "fail" = "wait"
 >(
-  options: Settings<Schema.Schema.Type<Error>, InFlight> & Id & {
+  options: Settings<Schema.Schema.Type<Error>, InFlight> & {
+    readonly operation: string
+    readonly key: string
     readonly payload?: unknown
     readonly success?: Success | undefined
     readonly error?: Error | undefined
@@ -275,8 +278,51 @@ export const payloadKey = (name: string) => (_payload: unknown, encoded: unknown
   sha256(canonicalJson([name, encoded ?? null]))
 
 /**
- * The key to send downstream while an action or its probe runs: 64 hexadecimal digits from operation and key, the same
- * on every attempt and after every crash. None outside an action.
+ * Whose keys the actions of an effect have, such as a tenant's: the same key in two scopes means two actions. It reaches
+ * every action that the effect runs, those within steps and actions too. An empty scope is a defect, for it would be the
+ * default one, which everybody outside a scope shares.
+ *
+ * @example
+ * import * as Idempotency from "@firebreak/core/Idempotency"
+ * import * as Effect from "effect/Effect"
+ *
+ * const clear = Idempotency.once({ operation: "clear_cache", key: "INC-1" }, Effect.log("cleared"))
+ *
+ * const program = Effect.zip(Idempotency.scoped(clear, "tenant-a"), clear.pipe(Idempotency.scoped("tenant-b")))
+ *
+ * @since 0.1.0
+ * @category scopes
+ */
+export const scoped: {
+  (scope: string): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(effect: Effect.Effect<A, E, R>, scope: string): Effect.Effect<A, E, R>
+} = dual(2, <A, E, R>(effect: Effect.Effect<A, E, R>, scope: string): Effect.Effect<A, E, R> =>
+  Effect.suspend(() =>
+    // a reference is never a requirement, so nothing is taken from R
+    Effect.provideService(effect, currentScope, Check.name("Idempotency.scoped", "scope", scope)) as Effect.Effect<
+      A,
+      E,
+      R
+    >
+  ))
+
+/**
+ * The scope of the actions that run here. Default: the empty one.
+ *
+ * @since 0.1.0
+ * @category scopes
+ */
+export const currentScope: Context.Reference<CurrentScope, string> = Action_.currentScope
+
+/**
+ * @since 0.1.0
+ * @category scopes
+ */
+export type CurrentScope = Action_.CurrentScope
+
+/**
+ * The key to send downstream while an action or its probe runs: 64 hexadecimal digits from scope, operation and key, the
+ * same on every attempt and after every crash. None outside an action.
  *
  * @since 0.1.0
  * @category keys
@@ -295,7 +341,39 @@ export type CurrentKey = Action_.CurrentKey
  * @since 0.1.0
  * @category keys
  */
-export const downstreamKey: (id: Id) => string = Action_.downstreamKey
+export const downstreamKey = (id: Key): string => Action_.downstreamKey({ scope: "", ...id })
+
+/**
+ * Names one record; without `scope` in the current one.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export interface Key {
+  readonly operation: string
+  readonly key: string
+  readonly scope?: string
+}
+
+/**
+ * Which records: of one operation or of all, one key or all; without `scope` in the current one.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export interface Filter {
+  readonly scope?: string | typeof everyScope | undefined
+  readonly operation?: string | undefined
+  readonly key?: string | undefined
+}
+
+/**
+ * For a `Filter`: records whosever they are.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const everyScope: unique symbol = Symbol.for("@firebreak/core/Idempotency/everyScope")
 
 /**
  * The record of one key.
@@ -303,19 +381,24 @@ export const downstreamKey: (id: Id) => string = Action_.downstreamKey
  * @since 0.1.0
  * @category records
  */
-export const get = (id: Id): Effect.Effect<Option.Option<Record>, StoreError, IdempotencyStore> =>
-  Effect.flatMap(IdempotencyStore, (store) => store.get(id))
+export const get = ({ key, operation, scope }: Key): Effect.Effect<
+  Option.Option<Record>,
+  StoreError,
+  IdempotencyStore
+> =>
+  Effect.flatMap(
+    IdempotencyStore,
+    (store) => Effect.flatMap(currentScope, (current) => store.get({ scope: scope ?? current, operation, key }))
+  )
 
 /**
- * The records of one operation or of all, in order of their start.
+ * Records in order of their start.
  *
  * @since 0.1.0
  * @category records
  */
-export const list = (
-  filter?: { readonly operation?: string | undefined }
-): Effect.Effect<ReadonlyArray<Record>, StoreError, IdempotencyStore> =>
-  Effect.flatMap(IdempotencyStore, (store) => store.list(filter))
+export const list = (filter?: Filter): Effect.Effect<ReadonlyArray<Record>, StoreError, IdempotencyStore> =>
+  Effect.flatMap(IdempotencyStore, (store) => Effect.flatMap(within(filter), store.list))
 
 /**
  * Forgets what has ended or is in doubt, so that the next call runs; never what is in progress. Returns how many.
@@ -323,13 +406,11 @@ export const list = (
  * @since 0.1.0
  * @category records
  */
-export const reset = (
-  filter?: { readonly operation?: string | undefined; readonly key?: string | undefined }
-): Effect.Effect<number, StoreError, IdempotencyStore> =>
-  Effect.flatMap(IdempotencyStore, (store) => store.reset(filter))
+export const reset = (filter?: Filter): Effect.Effect<number, StoreError, IdempotencyStore> =>
+  Effect.flatMap(IdempotencyStore, (store) => Effect.flatMap(within(filter), store.reset))
 
 /**
- * Forgets outcomes past their retention, never what is in progress or in doubt. Returns how many.
+ * Forgets outcomes past their retention in every scope, never what is in progress or in doubt. Returns how many.
  *
  * @since 0.1.0
  * @category records
@@ -360,6 +441,13 @@ const resolve = <E>(module: string, operation: string, settings: Settings<E>): R
   inFlight: settings.inFlight ?? defaults.inFlight
 })
 
+const within = (filter: Filter | undefined): Effect.Effect<StoreFilter> =>
+  Effect.map(currentScope, (current) => ({
+    scope: filter?.scope === everyScope ? undefined : filter?.scope ?? current,
+    operation: filter?.operation,
+    key: filter?.key
+  }))
+
 const faultOf = (operation: string): Fault<CodecError> => (part, path, detail) =>
   new CodecError({ operation, part, path, detail })
 
@@ -376,14 +464,19 @@ const start = <A, E, R, E2, R2, E3, R3>(
   const { body, fingerprint, onUnknown } = request
   const key = Check.name(`Action "${settings.operation}"`, "key", request.key)
   const probed = typeof onUnknown !== "string"
-  return Effect.flatMap(IdempotencyStore, (store) =>
-    Action_.call<A, E | E2 | E3, R | R2 | R3>(store, {
-      ...settings,
-      ...outcome,
-      key,
-      fingerprint,
-      body,
-      resolution: probed ? "probe" : onUnknown,
-      probe: probed ? onUnknown : Effect.succeedNone
-    }))
+  return Effect.flatMap(
+    IdempotencyStore,
+    (store) =>
+      Effect.flatMap(currentScope, (scope) =>
+        Action_.call<A, E | E2 | E3, R | R2 | R3>(store, {
+          ...settings,
+          ...outcome,
+          scope,
+          key,
+          fingerprint,
+          body,
+          resolution: probed ? "probe" : onUnknown,
+          probe: probed ? onUnknown : Effect.succeedNone
+        }))
+  )
 }

@@ -6,6 +6,14 @@
 import * as Schema from "effect/Schema"
 import { durationText } from "./internal/durationText.js"
 
+/** Left out of a stored error for the default scope. */
+const scope = Schema.optionalWith(Schema.String, { default: () => "" })
+
+const named = (id: { readonly scope: string; readonly operation: string; readonly key: string }): string =>
+  `"${id.operation}" with the key "${id.key}"${inScope(id.scope)}`
+
+const inScope = (scope: string): string => scope === "" ? "" : ` in the scope "${scope}"`
+
 /**
  * The key was used before with another payload: a fault in the caller, never solved by trying again.
  *
@@ -13,11 +21,14 @@ import { durationText } from "./internal/durationText.js"
  * @category errors
  */
 export class KeyReused extends Schema.TaggedError<KeyReused>("@firebreak/core/KeyReused")("KeyReused", {
+  scope,
   operation: Schema.String,
   key: Schema.String
 }) {
   override get message(): string {
-    return `Action "${this.operation}" knows the key "${this.key}" with another payload; the action was not run`
+    return `Action "${this.operation}" knows the key "${this.key}"${
+      inScope(this.scope)
+    } with another payload; the action was not run`
   }
 }
 
@@ -28,15 +39,14 @@ export class KeyReused extends Schema.TaggedError<KeyReused>("@firebreak/core/Ke
  * @category errors
  */
 export class InProgress extends Schema.TaggedError<InProgress>("@firebreak/core/InProgress")("InProgress", {
+  scope,
   operation: Schema.String,
   key: Schema.String,
   /** The end of the owner's lease; it may finish earlier, or renew. */
   retryAfter: Schema.Duration
 }) {
   override get message(): string {
-    return `Action "${this.operation}" with the key "${this.key}" is in progress, leased for ${
-      durationText(this.retryAfter)
-    }; this call did not run it`
+    return `Action ${named(this)} is in progress, leased for ${durationText(this.retryAfter)}; this call did not run it`
   }
 }
 
@@ -49,6 +59,7 @@ export class InProgress extends Schema.TaggedError<InProgress>("@firebreak/core/
 export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>("@firebreak/core/OutcomeUnknown")(
   "OutcomeUnknown",
   {
+    scope,
     operation: Schema.String,
     key: Schema.String,
     /**
@@ -67,7 +78,7 @@ export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>("@firebre
       earlier: "an earlier attempt never reported its end, and this call did not run it",
       interrupted: "it was interrupted while it ran"
     }[this.reason]
-    return `The outcome of action "${this.operation}" with the key "${this.key}" is unknown: ${why}; ` +
+    return `The outcome of action ${named(this)} is unknown: ${why}; ` +
       "see whether it happened, then reset the key"
   }
 }

@@ -17,14 +17,27 @@ import type * as Scope from "effect/Scope"
 import type { StoreError } from "./StoreError.js"
 
 /**
- * Names one record: keys are scoped by the operation's name.
+ * Names one record: a key means something within its operation, and that within its scope (a tenant, or "").
  *
  * @since 0.1.0
  * @category models
  */
 export interface Id {
+  readonly scope: string
   readonly operation: string
   readonly key: string
+}
+
+/**
+ * Which records: those that have every part that is given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Filter {
+  readonly scope?: string | undefined
+  readonly operation?: string | undefined
+  readonly key?: string | undefined
 }
 
 /**
@@ -91,14 +104,10 @@ export interface Service {
   ) => Effect.Effect<void, StoreError>
   /** The record of one key, if there is one. */
   readonly get: (id: Id) => Effect.Effect<Option.Option<Record>, StoreError>
-  /** Records in order of `startedAt`, of one operation or of all. */
-  readonly list: (
-    filter?: { readonly operation?: string | undefined }
-  ) => Effect.Effect<ReadonlyArray<Record>, StoreError>
-  /** Forgets records that are not in progress; returns how many. */
-  readonly reset: (
-    filter?: { readonly operation?: string | undefined; readonly key?: string | undefined }
-  ) => Effect.Effect<number, StoreError>
+  /** Records in order of `startedAt`; without a filter those of every scope. */
+  readonly list: (filter?: Filter) => Effect.Effect<ReadonlyArray<Record>, StoreError>
+  /** Forgets records that are not in progress; returns how many. Without a filter in every scope. */
+  readonly reset: (filter?: Filter) => Effect.Effect<number, StoreError>
   /** Forgets completed records past their retention, never what is in flight or in doubt; returns how many. */
   readonly prune: Effect.Effect<number, StoreError>
 }
@@ -145,6 +154,7 @@ export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map
         }
         const token = ++lastToken
         entries.set(path(request), {
+          scope: request.scope,
           operation: request.operation,
           key: request.key,
           fingerprint: request.fingerprint,
@@ -187,17 +197,12 @@ export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map
     list: (filter) =>
       withTime((nanos) =>
         Array.from(entries.values())
-          .filter((entry) => filter?.operation === undefined || entry.operation === filter.operation)
+          .filter((entry) => matches(entry, filter))
           .toSorted((a, b) => a.startedAt - b.startedAt || a.token - b.token)
           .map((entry) => toRecord(entry, nanos))
       ),
     reset: (filter) =>
-      withTime((nanos) =>
-        removeWhere(entries, (entry) =>
-          !isHeld(entry, nanos) &&
-          (filter?.operation === undefined || entry.operation === filter.operation) &&
-          (filter?.key === undefined || entry.key === filter.key))
-      ),
+      withTime((nanos) => removeWhere(entries, (entry) => !isHeld(entry, nanos) && matches(entry, filter))),
     prune: withTime(prune)
   }
 })
@@ -231,7 +236,13 @@ interface Entry extends Id {
 const withTime = <A>(f: (nanos: bigint, millis: number) => A): Effect.Effect<A> =>
   Clock.clockWith((clock) => Effect.sync(() => f(clock.unsafeCurrentTimeNanos(), clock.unsafeCurrentTimeMillis())))
 
-const path = (id: Id): string => `${id.operation.length}:${id.operation}${id.key}`
+const path = ({ key, operation, scope }: Id): string => `${scope.length}:${operation.length}:${scope}${operation}${key}`
+
+const matches = (id: Id, filter: Filter | undefined): boolean =>
+  filter === undefined ||
+  ((filter.scope === undefined || id.scope === filter.scope) &&
+    (filter.operation === undefined || id.operation === filter.operation) &&
+    (filter.key === undefined || id.key === filter.key))
 
 const after = (nanos: bigint, duration: Duration.Duration): bigint => nanos + Duration.unsafeToNanos(duration)
 
@@ -251,6 +262,7 @@ const removeWhere = (entries: Map<string, Entry>, predicate: (entry: Entry) => b
 const toRecord = (entry: Entry, nanos: bigint): Record => {
   const completed = entry.state === "completed"
   return {
+    scope: entry.scope,
     operation: entry.operation,
     key: entry.key,
     fingerprint: entry.fingerprint,

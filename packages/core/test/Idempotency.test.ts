@@ -19,8 +19,9 @@ import * as TestClock from "effect/TestClock"
 import * as Events from "../src/Events.js"
 import * as Idempotency from "../src/Idempotency.js"
 import * as State from "../src/IdempotencyState.js"
-import type { Service } from "../src/IdempotencyStore.js"
+import type { Record, Service } from "../src/IdempotencyStore.js"
 import { IdempotencyStore, makeMemory } from "../src/IdempotencyStore.js"
+import { sha256 } from "../src/internal/hash.js"
 import * as Rejection from "../src/Rejection.js"
 import { StoreError } from "../src/StoreError.js"
 
@@ -334,6 +335,100 @@ describe("Idempotency", () => {
     )
   })
 
+  describe("scopes", () => {
+    test(
+      "the same key in two scopes means two actions, and each replays its own",
+      Effect.gen(function*() {
+        const action = counted()
+        assert.strictEqual(yield* action.call(one), 1)
+        assert.strictEqual(yield* action.call(one).pipe(Idempotency.scoped("a")), 2)
+        assert.strictEqual(yield* Idempotency.scoped(action.call({ ...one, at: new Date(1) }), "b"), 3)
+        assert.strictEqual(yield* action.call(one).pipe(Idempotency.scoped("a")), 2)
+        assert.strictEqual(yield* action.call(one), 1)
+        const reused = yield* Effect.flip(Idempotency.scoped(action.call(one), "b"))
+        assert.instanceOf(reused, Idempotency.KeyReused)
+        assert.include(reused.message, `in the scope "b"`)
+        assert.strictEqual(action.runs, 3)
+      })
+    )
+
+    test(
+      "two scopes do not share a flight",
+      Effect.gen(function*() {
+        const gate = yield* Deferred.make<void>()
+        const action = counted((run) => Effect.as(Deferred.await(gate), run))
+        const calls = yield* Effect.fork(
+          Effect.all([action.call(one), Idempotency.scoped(action.call(one), "a")], { concurrency: 2 })
+        )
+        yield* settled
+        assert.strictEqual(action.runs, 2)
+        yield* Deferred.succeed(gate, undefined)
+        assert.deepStrictEqual((yield* Fiber.join(calls)).toSorted(), [1, 2])
+      })
+    )
+
+    test(
+      "reaches an action within an action, and the key sent downstream; that of the default scope is as it always was",
+      Effect.gen(function*() {
+        const inner = Idempotency.once(
+          { operation: "inner", key: "k", success: Schema.String },
+          Effect.map(Idempotency.currentKey, Option.getOrThrow)
+        )
+        const outer = Idempotency.once({ operation: "outer", key: "k", success: Schema.String }, Effect.orDie(inner))
+        const unscoped = yield* outer
+        const tenant = yield* Idempotency.scoped(outer, "tenant")
+        assert.strictEqual(unscoped, sha256(JSON.stringify(["inner", "k"])))
+        assert.strictEqual(unscoped, Idempotency.downstreamKey({ operation: "inner", key: "k" }))
+        assert.strictEqual(tenant, Idempotency.downstreamKey({ scope: "tenant", operation: "inner", key: "k" }))
+        assert.notStrictEqual(tenant, unscoped)
+      })
+    )
+
+    test(
+      "get, list and reset see the current scope, one that is named, or all",
+      Effect.gen(function*() {
+        const action = counted()
+        yield* action.call(one)
+        yield* Idempotency.scoped(action.call(one), "a")
+        yield* Idempotency.scoped(action.call(one), "b")
+        const id = { operation: "restart", key: "INC-1" }
+        const scopes = (records: ReadonlyArray<Record>) => records.map((_) => _.scope)
+        assert.deepStrictEqual(scopes(yield* Idempotency.list()), [""])
+        assert.deepStrictEqual(scopes(yield* Idempotency.scoped(Idempotency.list(), "a")), ["a"])
+        assert.deepStrictEqual(scopes(yield* Idempotency.list({ scope: "b" })), ["b"])
+        assert.deepStrictEqual(scopes(yield* Idempotency.list({ scope: Idempotency.everyScope })), ["", "a", "b"])
+        assert.strictEqual(Option.getOrThrow(yield* Idempotency.scoped(Idempotency.get(id), "a")).scope, "a")
+        assert.strictEqual(Option.getOrThrow(yield* Idempotency.get({ ...id, scope: "b" })).scope, "b")
+        assert.strictEqual(yield* Idempotency.scoped(Idempotency.reset(), "a"), 1)
+        assert.deepStrictEqual(scopes(yield* Idempotency.list({ scope: Idempotency.everyScope })), ["", "b"])
+        assert.strictEqual(yield* Idempotency.reset({ scope: Idempotency.everyScope, operation: "restart" }), 2)
+      })
+    )
+
+    test(
+      "an empty scope is a defect: it would be everybody's",
+      Effect.gen(function*() {
+        const exit = yield* Effect.exit(Idempotency.scoped(counted().call(one), ""))
+        assert.include(Cause.pretty(Option.getOrThrow(Exit.causeOption(exit))), "Idempotency.scoped: scope")
+      })
+    )
+
+    test(
+      "is told in events, where it is not the default",
+      Effect.gen(function*() {
+        const events = yield* Events.subscribe
+        yield* counted().call(one)
+        yield* Idempotency.scoped(counted().call(one), "a")
+        const seen = Array.from(yield* Queue.takeAll(events), ({ at: _, ...event }) => event)
+        assert.deepStrictEqual(seen.slice(-2), [
+          { _tag: "ActionStarted", operation: "restart", key: "INC-1", scope: "a" },
+          { _tag: "ActionCompleted", operation: "restart", key: "INC-1", scope: "a", outcome: "success" }
+        ])
+        assert.isFalse(Object.hasOwn(seen[0]!, "scope"))
+      }).pipe(Effect.provide(Events.layer))
+    )
+  })
+
   describe("what is no outcome", () => {
     test(
       "a rejection is not recorded, and needs neither schema nor classify",
@@ -418,7 +513,7 @@ describe("Idempotency", () => {
         yield* Scope.close(scope, Exit.void)
         assert.isTrue(yield* Ref.get(released))
         assert.strictEqual(
-          Option.getOrThrow(yield* inner.get({ operation: "restart", key: "INC-1" })).state,
+          Option.getOrThrow(yield* inner.get({ scope: "", operation: "restart", key: "INC-1" })).state,
           "in-doubt"
         )
         assert.instanceOf(yield* Effect.flip(Fiber.join(caller)), Idempotency.OutcomeUnknown)

@@ -13,7 +13,7 @@ it.scoped("memory: forgets what is past its retention as it grows, by itself", (
   Effect.gen(function*() {
     const store = yield* IdempotencyStore.makeMemory
     for (let i = 0; i < 5_000; i++) {
-      const id = { operation: "op", key: String(i) }
+      const id = { scope: "", operation: "op", key: String(i) }
       const claim = yield* store.claim({ ...id, fingerprint: "f", lease: Duration.seconds(1) })
       if (claim._tag !== "Claimed") return assert.fail(claim._tag)
       yield* store.complete({ ...id, token: claim.token, exit: "1", retention: Duration.seconds(1) })

@@ -155,6 +155,14 @@ describe("once", () => {
   })
 })
 
+test("scoped keeps what the effect succeeds with, fails with and requires", () => {
+  const effect = Effect.flatMap(Client, (_) => _.restart)
+  expect(Idempotency.scoped(effect, "tenant")).type.toBe<typeof effect>()
+  expect(effect.pipe(Idempotency.scoped("tenant"))).type.toBe<typeof effect>()
+  expect(Idempotency.list).type.toBeCallableWith({ scope: Idempotency.everyScope })
+  expect(Idempotency.list).type.not.toBeCallableWith({ scope: Symbol.iterator })
+})
+
 test("ensure and setTo keep errors and requirements of their parts", () => {
   const ensured = Idempotency.ensure({
     name: "replicas",

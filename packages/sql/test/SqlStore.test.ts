@@ -14,7 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
-import { mkdirSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import * as SqlStore from "../src/SqlStore.js"
 import { temporaryFile } from "./fixtures/temporary.js"
@@ -38,7 +38,7 @@ CheckpointStoreSuite.suite("SQLite", layer, {
 })
 
 const lease = Duration.seconds(30)
-const ask = (key: string) => ({ operation: "op", key, fingerprint: "f", lease })
+const ask = (key: string) => ({ scope: "", operation: "op", key, fingerprint: "f", lease })
 const begin = { runId: "r", workflow: "w", key: "r", payload: "{}", lease }
 const step = (seq: number): Step => ({
   runId: "r",
@@ -59,6 +59,16 @@ const tamper = (filename: string, sql: string) =>
   Effect.sync(() => {
     const db = new Database(filename)
     db.exec(sql)
+    db.close()
+  })
+
+/** Makes a file as an older release left it. */
+const fixture = (name: string, filename: string) =>
+  Effect.sync(() => {
+    mkdirSync(dirname(filename), { recursive: true })
+    const db = new Database(filename)
+    db.pragma("journal_mode = WAL")
+    db.exec(readFileSync(new URL(`./fixtures/${name}`, import.meta.url), "utf8"))
     db.close()
   })
 
@@ -123,6 +133,40 @@ describe("a file outlives its store", () => {
       yield* runs.save({ token, step: step(0) })
       const error = yield* Effect.flip(runs.save({ token, step: { ...step(0), name: "another" } }))
       assert.include(error.detail, `step "step 0" at seq 0`)
+    }))
+})
+
+describe("a file of an older release", () => {
+  it.scoped("gives its keys to the default scope, with outcomes, doubts and checks intact", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* fixture("schema-1.sql", filename)
+      const { actions } = yield* open({ filename })
+      assert.deepStrictEqual((yield* actions.list()).map((_) => [_.scope, _.key, _.state]), [
+        ["", "done", "completed"],
+        ["", "doubt", "in-doubt"]
+      ])
+      assert.deepStrictEqual(yield* actions.claim(ask("done")), { _tag: "Completed", exit: `{"_tag":"Success"}` })
+      assert.isTrue(claimed(yield* actions.claim(ask("doubt"))).inDoubt)
+      assert.isFalse(claimed(yield* actions.claim({ ...ask("done"), scope: "tenant" })).inDoubt)
+      assert.isTrue(Option.isSome(yield* actions.get({ scope: "", operation: "op", key: "done" })))
+      yield* tamper(filename, "UPDATE firebreak_action SET exit = '2' WHERE key = 'done' AND scope = ''")
+      assert.strictEqual(
+        (yield* Effect.flip(actions.get({ scope: "", operation: "op", key: "done" }))).reason,
+        "corrupt"
+      )
+    }))
+
+  it.scoped("notices a record that was moved to another scope", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const { actions } = yield* open({ filename })
+      const { token } = claimed(yield* actions.claim({ ...ask("a"), scope: "one" }))
+      yield* actions.complete({ ...ask("a"), scope: "one", token, exit: "1", retention: Duration.hours(24) })
+      yield* tamper(filename, "UPDATE firebreak_action SET scope = 'two'")
+      const error = yield* Effect.flip(actions.claim({ ...ask("a"), scope: "two" }))
+      assert.strictEqual(error.reason, "corrupt")
+      assert.include(error.detail, `in the scope "two"`)
     }))
 })
 

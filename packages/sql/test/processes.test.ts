@@ -13,7 +13,7 @@ import * as Child from "./fixtures/child.js"
 import { temporaryFile } from "./fixtures/temporary.js"
 
 const lease = Duration.hours(1)
-const ask = (key: string) => ({ operation: "op", key, fingerprint: "f", lease })
+const ask = (key: string) => ({ scope: "", operation: "op", key, fingerprint: "f", lease })
 const begin = { runId: "r", workflow: "w", key: "r", payload: "{}", lease }
 
 const open = (options: SqlStore.SqliteOptions) =>

@@ -47,15 +47,26 @@ export const currentKey: Context.Reference<CurrentKey, Option.Option<string>> = 
   { defaultValue: () => Option.none<string>() }
 )
 
+/** Whose keys an action's are. */
+export interface CurrentScope {
+  readonly _: unique symbol
+}
+
+export const currentScope: Context.Reference<CurrentScope, string> = Context.Reference<CurrentScope>()(
+  "@firebreak/core/Idempotency/currentScope",
+  { defaultValue: () => "" }
+)
+
 /** 64 hexadecimal digits, which every header and client token takes. */
-export const downstreamKey = (id: Store.Id): string => sha256(JSON.stringify([id.operation, id.key]))
+export const downstreamKey = ({ key, operation, scope }: Store.Id): string =>
+  sha256(JSON.stringify(scope === "" ? [operation, key] : [scope, operation, key]))
 
 /** Joins the flight of this key or starts it, and waits for how it lands. */
 export const call = <A, E, R>(store: Store.Service, request: Call<A, E, R>): Effect.Effect<A, E | Failure, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.suspend((): Effect.Effect<A, E | Failure, R> => {
       const flights = flightsOf<A, E>(store)
-      const id = JSON.stringify([request.operation, request.key])
+      const id = JSON.stringify([request.scope, request.operation, request.key])
       const land = (flight: Flight<Landed<A, E>>): Effect.Effect<A, E | Failure, R> =>
         Effect.flatMap(restore(flight.landed.await), (landed): Effect.Effect<A, E | Failure, R> => {
           if (landed._tag === "Ended") return landed.exit
@@ -122,7 +133,7 @@ const fly = <A, E, R>(
           case "Completed": {
             flight.agreed.done()
             const exit = Exit.flatten(yield* Effect.exit(request.decode(claim.exit)))
-            yield* Events.publish({ _tag: "ActionReplayed", operation: request.operation, key: request.key })
+            yield* Events.publish({ _tag: "ActionReplayed", ...named(request) })
             return flight.land(ended(exit))
           }
           case "InProgress": {
@@ -173,8 +184,8 @@ type Ending<A, E> =
 /** Runs the action under its claim and settles it; undefined if the claim was taken over. Called uninterruptibly. */
 const own = Effect.fnUntraced(
   function*<A, E, R>(store: Store.Service, request: Call<A, E, R>, lease: Lease, inDoubt: boolean) {
-    const { key, operation } = request
-    const id = { operation, key, token: lease.token }
+    const { key, operation, scope } = request
+    const id = { scope, operation, key, token: lease.token }
     const attempt = yield* Effect.fork(Effect.interruptible(carryOut(request, lease, inDoubt)))
     const keeper = yield* Effect.fork(
       Effect.interruptible(Effect.zipRight(keep(store, request, lease), Fiber.interrupt(attempt)))
@@ -201,7 +212,7 @@ const own = Effect.fnUntraced(
       if (Either.isRight(recorded)) {
         if (!recorded.right) return undefined
         const outcome = Exit.isSuccess(ending.exit) ? "success" : "failure"
-        yield* Events.publish({ _tag: "ActionCompleted", operation, key, outcome })
+        yield* Events.publish({ _tag: "ActionCompleted", ...named(request), outcome })
         return ending.exit
       }
       yield* Effect.ignore(store.release({ ...id, inDoubt: true }))
@@ -209,7 +220,7 @@ const own = Effect.fnUntraced(
       return Exit.fail(recorded.left)
     }
     yield* Effect.ignore(store.release({ ...id, inDoubt: ending.inDoubt }))
-    if (!ending.inDoubt) yield* Events.publish({ _tag: "ActionNotStarted", operation, key })
+    if (!ending.inDoubt) yield* Events.publish({ _tag: "ActionNotStarted", ...named(request) })
     else if (lease.started) yield* publishDoubt(request)
     return ending.exit
   }
@@ -217,12 +228,19 @@ const own = Effect.fnUntraced(
 
 /** Renews at a third of the lease; ends when the claim is lost. */
 const keep = Effect.fnUntraced(
-  function*<A, E, R>(store: Store.Service, { key, lease: length, operation }: Call<A, E, R>, lease: Lease) {
+  function*<A, E, R>(store: Store.Service, request: Call<A, E, R>, lease: Lease) {
+    const { key, lease: length, operation, scope } = request
     const third = Duration.times(length, 1 / 3)
     while (!lease.lost) {
       yield* Effect.sleep(third)
       const asked = yield* Clock.currentTimeNanos
-      const renewed: boolean | undefined = yield* store.renew({ operation, key, token: lease.token, lease: length })
+      const renewed: boolean | undefined = yield* store.renew({
+        scope,
+        operation,
+        key,
+        token: lease.token,
+        lease: length
+      })
         .pipe(
           Effect.catchAllCause(() => Effect.succeed(undefined)),
           Effect.timeoutTo({ duration: third, onSuccess: identity, onTimeout: () => undefined })
@@ -237,7 +255,7 @@ const keep = Effect.fnUntraced(
 /** Does what `IdempotencyState` decides until the action is settled. */
 const carryOut = Effect.fnUntraced(
   function*<A, E, R>(request: Call<A, E, R>, lease: Lease, inDoubt: boolean) {
-    const { key, operation, resolution } = request
+    const { resolution } = request
     let [state, decision] = State.start(resolution, inDoubt)
     let outcome: Exit.Exit<A, E> | undefined
     if (inDoubt) yield* publishDoubt(request)
@@ -249,7 +267,7 @@ const carryOut = Effect.fnUntraced(
             lease.lost = true
             return yield* Effect.interrupt
           }
-          yield* Events.publish({ _tag: "ActionStarted", operation, key })
+          yield* Events.publish({ _tag: "ActionStarted", ...named(request) })
           lease.started = true
           outcome = yield* withKey(request, request.body)
           ;[state, decision] = State.step(resolution, state, inputOf(request, outcome))
@@ -318,23 +336,28 @@ const inputOf = <A, E, R>(request: Call<A, E, R>, exit: Exit.Exit<A, E>): State.
 /** Callers are told of a defect as it is; an interruption of the run is not theirs, so they get an error. */
 const broken = <A, E, R>(request: Call<A, E, R>, cause: Cause.Cause<E>): Exit.Exit<never, E | Failure> =>
   Cause.isInterruptedOnly(cause)
-    ? Exit.fail(new OutcomeUnknown({ operation: request.operation, key: request.key, reason: "interrupted" }))
+    ? Exit.fail(new OutcomeUnknown({ ...idOf(request), reason: "interrupted" }))
     : Exit.failCause(cause)
 
 const unknownOutcome = <A, E, R>(
-  { key, operation }: Call<A, E, R>,
+  request: Call<A, E, R>,
   outcome: Exit.Exit<A, E> | undefined
 ): Exit.Exit<never, Failure> =>
   Exit.fail(
     outcome !== undefined && Exit.isFailure(outcome)
-      ? new OutcomeUnknown({ operation, key, reason: "unclear", cause: Cause.squash(outcome.cause) })
-      : new OutcomeUnknown({ operation, key, reason: "earlier" })
+      ? new OutcomeUnknown({ ...idOf(request), reason: "unclear", cause: Cause.squash(outcome.cause) })
+      : new OutcomeUnknown({ ...idOf(request), reason: "earlier" })
   )
 
-const keyReused = ({ key, operation }: Store.Id): KeyReused => new KeyReused({ operation, key })
+const keyReused = (id: Store.Id): KeyReused => new KeyReused(idOf(id))
 
-const inProgress = ({ key, operation }: Store.Id, retryAfter: Duration.Duration): Effect.Effect<never, InProgress> =>
-  Effect.fail(new InProgress({ operation, key, retryAfter }))
+const inProgress = (id: Store.Id, retryAfter: Duration.Duration): Effect.Effect<never, InProgress> =>
+  Effect.fail(new InProgress({ ...idOf(id), retryAfter }))
+
+const idOf = ({ key, operation, scope }: Store.Id): Store.Id => ({ scope, operation, key })
+
+/** What events say of a key: the default scope is left out. */
+const named = ({ key, operation, scope }: Store.Id) => scope === "" ? { operation, key } : { operation, key, scope }
 
 const closed = ({ operation }: Store.Id): StoreError =>
   new StoreError({
@@ -344,7 +367,7 @@ const closed = ({ operation }: Store.Id): StoreError =>
     detail: "the store is closed"
   })
 
-const publishDoubt = <A, E, R>({ key, operation, resolution }: Call<A, E, R>): Effect.Effect<void> =>
-  Events.publish({ _tag: "ActionInDoubt", operation, key, resolution })
+const publishDoubt = <A, E, R>(request: Call<A, E, R>): Effect.Effect<void> =>
+  Events.publish({ _tag: "ActionInDoubt", ...named(request), resolution: request.resolution })
 
 const atLeastOneMilli = (duration: Duration.Duration): Duration.Duration => Duration.max(duration, Duration.millis(1))

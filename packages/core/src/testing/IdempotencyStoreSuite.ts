@@ -41,8 +41,8 @@ export const suite = <E>(name: string, layer: Layer.Layer<IdempotencyStore, E>, 
   const pass = (units: number) => advance(Duration.times(unit, units))
   const long = Duration.times(unit, 100)
 
-  const ask = (key: string, fingerprint = "f") => ({ operation: "op", key, fingerprint, lease: unit })
-  const id = (key: string) => ({ operation: "op", key })
+  const ask = (key: string, fingerprint = "f") => ({ scope: "", operation: "op", key, fingerprint, lease: unit })
+  const id = (key: string) => ({ scope: "", operation: "op", key })
 
   const test = (title: string, body: (store: Service) => Effect.Effect<void, unknown, Scope.Scope>) =>
     it.scoped(title, () => Effect.provide(Effect.flatMap(IdempotencyStore, body), layer))
@@ -78,14 +78,48 @@ export const suite = <E>(name: string, layer: Layer.Layer<IdempotencyStore, E>, 
         assert.isTrue(Duration.greaterThan(claim.retryAfter, Duration.zero))
       }))
 
-    test("keeps keys apart, and operations of the same key", (store) =>
+    test("keeps keys apart, operations of the same key, and scopes of the same operation", (store) =>
       Effect.gen(function*() {
         claimed(yield* store.claim(ask("a")))
         claimed(yield* store.claim(ask("b", "g")))
         claimed(yield* store.claim({ ...ask("a", "g"), operation: "other" }))
         claimed(yield* store.claim({ ...ask("pa"), operation: "o" }))
         claimed(yield* store.claim({ ...ask(""), operation: "opa" }))
-        assert.strictEqual((yield* store.list()).length, 5)
+        claimed(yield* store.claim({ ...ask("a", "g"), scope: "s" }))
+        claimed(yield* store.claim({ ...ask("pa"), scope: "so", operation: "" }))
+        claimed(yield* store.claim({ ...ask("pa"), scope: "s", operation: "o" }))
+        claimed(yield* store.claim({ ...ask("a", "g"), scope: "", operation: "sop" }))
+        assert.strictEqual((yield* store.list()).length, 9)
+      }))
+
+    test("a record of one scope is nothing to another: outcome, list, reset", (store) =>
+      Effect.gen(function*() {
+        for (const scope of ["one", "two"]) {
+          const { token } = claimed(yield* store.claim({ ...ask("a", scope), scope }))
+          assert.isTrue(yield* store.complete({ ...id("a"), scope, token, exit: `"${scope}"`, retention: long }))
+        }
+        for (const scope of ["one", "two"]) {
+          const replayed = yield* store.claim({ ...ask("a", scope), scope })
+          assert.deepStrictEqual(replayed, { _tag: "Completed", exit: `"${scope}"` })
+          assert.deepStrictEqual((yield* store.list({ scope })).map((_) => [_.scope, _.key]), [[scope, "a"]])
+          assert.strictEqual(Option.getOrThrow(yield* store.get({ ...id("a"), scope })).scope, scope)
+        }
+        assert.isTrue(Option.isNone(yield* store.get(id("a"))))
+        assert.deepStrictEqual(yield* store.list({ scope: "" }), [])
+        assert.strictEqual(yield* store.reset({ scope: "" }), 0)
+        assert.strictEqual(yield* store.reset({ scope: "one", key: "a" }), 1)
+        assert.deepStrictEqual((yield* store.list()).map((_) => _.scope), ["two"])
+        assert.isFalse(claimed(yield* store.claim({ ...ask("a", "anew"), scope: "one" })).inDoubt)
+      }))
+
+    test("a token of one scope settles nothing in another", (store) =>
+      Effect.gen(function*() {
+        const { token } = claimed(yield* store.claim({ ...ask("a"), scope: "one" }))
+        const other = { ...id("a"), scope: "two", token }
+        assert.isFalse(yield* store.renew({ ...other, lease: unit }))
+        assert.isFalse(yield* store.complete({ ...other, exit: "1", retention: long }))
+        yield* store.release({ ...other, inDoubt: false })
+        assert.isTrue(yield* store.renew({ ...other, scope: "one", lease: unit }))
       }))
 
     test("replays a completed key with the very outcome, until its retention ends", (store) =>
@@ -213,8 +247,8 @@ export const suite = <E>(name: string, layer: Layer.Layer<IdempotencyStore, E>, 
           for (const key of ["done", "doubt"]) {
             const { token } = claimed(yield* store.claim({ ...ask(key), operation }))
             yield* key === "done"
-              ? store.complete({ operation, key, token, exit: "1", retention: long })
-              : store.release({ operation, key, token, inDoubt: true })
+              ? store.complete({ scope: "", operation, key, token, exit: "1", retention: long })
+              : store.release({ scope: "", operation, key, token, inDoubt: true })
           }
         }
         const running = claimed(yield* store.claim(ask("running")))
@@ -254,14 +288,16 @@ export const suite = <E>(name: string, layer: Layer.Layer<IdempotencyStore, E>, 
         assert.deepStrictEqual((yield* store.list()).map((_) => _.key).toSorted(), ["dead", "doubt", "running"])
       }))
 
-    test("takes any text as operation, key, fingerprint and outcome", (store) =>
+    test("takes any text as scope, operation, key, fingerprint and outcome", (store) =>
       Effect.gen(function*() {
-        const odd = { operation: `o'";--`, key: `../../x\n💥 %_ "'`, fingerprint: "ü", lease: unit }
+        const odd = { scope: `s\n'%_`, operation: `o'";--`, key: `../../x\n💥 %_ "'`, fingerprint: "ü", lease: unit }
         const { token } = claimed(yield* store.claim(odd))
         const exit = `"'; DROP TABLE x; --`
-        assert.isTrue(yield* store.complete({ operation: odd.operation, key: odd.key, token, exit, retention: long }))
+        assert.isTrue(yield* store.complete({ ...odd, token, exit, retention: long }))
         assert.deepStrictEqual(yield* store.claim(odd), { _tag: "Completed", exit })
-        assert.deepStrictEqual((yield* store.list()).map((_) => [_.operation, _.key]), [[odd.operation, odd.key]])
+        assert.deepStrictEqual((yield* store.list()).map((_) => [_.scope, _.operation, _.key]), [
+          [odd.scope, odd.operation, odd.key]
+        ])
       }))
 
     const owners = options.owners

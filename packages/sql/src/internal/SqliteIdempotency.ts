@@ -9,7 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type { ActionId, ActionRow, ClaimAnswer } from "./protocol.js"
+import type { ActionFilter, ActionId, ActionRow, ClaimAnswer } from "./protocol.js"
 import { drained, micros, millis } from "./requests.js"
 import { moment, type SqliteClient } from "./SqliteClient.js"
 import * as Actions from "./writer/actions.js"
@@ -28,14 +28,14 @@ export const make = (
   options: { readonly cachedResults: number }
 ): Effect.Effect<IdempotencyStore.Service, StoreError, Scope.Scope> =>
   Effect.gen(function*() {
-    const scope = yield* Effect.scope
+    const lifetime = yield* Effect.scope
     const completed = yield* openReader(driver, client.filename)
     const cache = new ResultCache(options.cachedResults)
     const held = new Map<number, ActionId>()
 
-    const release = ({ inDoubt, key, operation, token }: ActionId & { token: number; inDoubt: boolean }) => {
+    const release = ({ inDoubt, key, operation, scope, token }: ActionId & { token: number; inDoubt: boolean }) => {
       held.delete(token)
-      return client.request("release", { operation, key, token, inDoubt })
+      return client.request("release", { scope, operation, key, token, inDoubt })
     }
     yield* Effect.addFinalizer(() =>
       Effect.forEach(held, ([token, id]) => Effect.ignore(release({ ...id, token, inDoubt: true })), {
@@ -65,19 +65,19 @@ export const make = (
     }
 
     return {
-      scope,
+      scope: lifetime,
 
-      claim: ({ fingerprint, key, lease, operation }) =>
+      claim: ({ fingerprint, key, lease, operation, scope }) =>
         Effect.clockWith((clock) => {
           const wall = clock.unsafeCurrentTimeMillis()
-          const hit = cache.get(operation, key, wall)
+          const id = { scope, operation, key }
+          const hit = cache.get(id, wall)
           if (hit !== undefined) return Effect.succeed(replay(hit, fingerprint))
-          const row = completed(operation, key)
+          const row = completed(id)
           if (row !== undefined && row.expiresAt !== null && row.expiresAt > wall) {
             cache.set(row, wall)
             return Effect.succeed(replay(row, fingerprint))
           }
-          const id = { operation, key }
           return Effect.map(
             client.request("claim", { ...id, ...moment(clock), fingerprint, lease: micros(lease) }, (answer) => {
               // nobody knows the token, so the action was not begun
@@ -89,18 +89,18 @@ export const make = (
           )
         }),
 
-      renew: ({ key, lease, operation, token }) =>
+      renew: ({ key, lease, operation, scope, token }) =>
         Effect.clockWith((clock) =>
           Effect.tap(
-            client.request("renew", { operation, key, token, ...moment(clock), lease: micros(lease) }),
+            client.request("renew", { scope, operation, key, token, ...moment(clock), lease: micros(lease) }),
             (renewed) => Effect.sync(() => renewed || held.delete(token))
           )
         ),
 
-      complete: ({ exit, key, operation, retention, token }) =>
+      complete: ({ exit, key, operation, retention, scope, token }) =>
         Effect.clockWith((clock) => {
           const now = moment(clock)
-          const request = { operation, key, token, exit, retention: millis(retention) }
+          const request = { scope, operation, key, token, exit, retention: millis(retention) }
           return Effect.map(client.request("complete", { ...request, ...now }), (row) => {
             held.delete(token)
             if (row !== null) cache.set(row, now.wall)
@@ -110,10 +110,10 @@ export const make = (
 
       release: (request) => Effect.asVoid(release(request)),
 
-      get: ({ key, operation }) =>
+      get: ({ key, operation, scope }) =>
         Effect.clockWith((clock) =>
           Effect.map(
-            client.request("get", { ...moment(clock), operation, key }),
+            client.request("get", { ...moment(clock), scope, operation, key }),
             (row) => Option.map(Option.fromNullable(row), toRecord)
           )
         ),
@@ -121,7 +121,7 @@ export const make = (
       list: (filter) =>
         Effect.clockWith((clock) =>
           Effect.map(
-            client.request("list", { ...moment(clock), operation: filter?.operation ?? null }),
+            client.request("list", { ...moment(clock), ...toFilter(filter) }),
             (rows) => rows.map(toRecord)
           )
         ),
@@ -129,11 +129,7 @@ export const make = (
       reset: (filter) =>
         Effect.clockWith((clock) =>
           Effect.map(
-            client.request("reset", {
-              ...moment(clock),
-              operation: filter?.operation ?? null,
-              key: filter?.key ?? null
-            }),
+            client.request("reset", { ...moment(clock), ...toFilter(filter) }),
             (count) => {
               cache.clear()
               return count
@@ -152,6 +148,12 @@ export const make = (
 // internal
 // -----------------------------------------------------------------------------
 
+const toFilter = (filter: IdempotencyStore.Filter | undefined): ActionFilter => ({
+  scope: filter?.scope ?? null,
+  operation: filter?.operation ?? null,
+  key: filter?.key ?? null
+})
+
 const toRecord = ({ completedAt, exit, expiresAt, ...row }: ActionRow): IdempotencyStore.Record => ({
   ...row,
   exit: Option.fromNullable(exit),
@@ -166,18 +168,18 @@ const toRecord = ({ completedAt, exit, expiresAt, ...row }: ActionRow): Idempote
 const openReader = (
   driver: Driver,
   filename: string
-): Effect.Effect<(operation: string, key: string) => ActionRow | undefined, never, Scope.Scope> => {
+): Effect.Effect<(id: ActionId) => ActionRow | undefined, never, Scope.Scope> => {
   let db: BetterSqlite3.Database | undefined
-  let select: BetterSqlite3.Statement<[string, string], Completed> | undefined
-  const lookup = (operation: string, key: string) => {
+  let select: BetterSqlite3.Statement<[string, string, string], Completed> | undefined
+  const lookup = ({ key, operation, scope }: ActionId) => {
     try {
       db ??= new driver(filename, { readonly: true, fileMustExist: true, timeout: 0 })
       select ??= db.prepare(
         `SELECT fingerprint, exit, started_at AS startedAt, completed_at AS completedAt, expires_at AS expiresAt, hash
-         FROM firebreak_action WHERE operation = ? AND key = ? AND state = 'completed'`
+         FROM firebreak_action WHERE scope = ? AND operation = ? AND key = ? AND state = 'completed'`
       )
-      const row = select.get(operation, key)
-      return row === undefined ? undefined : Actions.verified({ operation, key, state: "completed", ...row })
+      const row = select.get(scope, operation, key)
+      return row === undefined ? undefined : Actions.verified({ scope, operation, key, state: "completed", ...row })
     } catch {
       return undefined
     }
@@ -193,21 +195,22 @@ const believed = 1_000
 /** Longer outcomes are not cached, so that the cache's memory is bounded. */
 const maxCachedLength = 4_096
 
+const joined = ({ key, operation, scope }: ActionId): string =>
+  `${scope.length}:${operation.length}:${scope}${operation}${key}`
+
 /** The completed records used last. Expiry and age are by the wall clock; one that steps only ends the belief sooner. */
 class ResultCache {
   private readonly entries = new Map<string, { readonly row: ActionRow; readonly at: number }>()
 
   constructor(private readonly capacity: number) {}
 
-  get(operation: string, key: string, now: number): ActionRow | undefined {
-    const id = `${operation}\n${key}`
-    const entry = this.entries.get(id)
+  get(id: ActionId, now: number): ActionRow | undefined {
+    const path = joined(id)
+    const entry = this.entries.get(path)
     if (entry === undefined) return undefined
     const { at, row } = entry
-    // two ids may read the same when joined
-    if (row.operation !== operation || row.key !== key) return undefined
     if (Math.abs(now - at) > believed || (row.expiresAt ?? 0) <= now) {
-      this.entries.delete(id)
+      this.entries.delete(path)
       return undefined
     }
     return row
@@ -215,9 +218,9 @@ class ResultCache {
 
   set(row: ActionRow, now: number): void {
     if (this.capacity === 0 || (row.exit?.length ?? 0) > maxCachedLength) return
-    const id = `${row.operation}\n${row.key}`
-    this.entries.delete(id)
-    this.entries.set(id, { row, at: now })
+    const path = joined(row)
+    this.entries.delete(path)
+    this.entries.set(path, { row, at: now })
     if (this.entries.size > this.capacity) {
       for (const oldest of this.entries.keys()) {
         this.entries.delete(oldest)

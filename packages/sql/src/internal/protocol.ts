@@ -19,8 +19,16 @@ export interface Leased extends Moment {
 }
 
 export interface ActionId {
+  readonly scope: string
   readonly operation: string
   readonly key: string
+}
+
+/** Null stands for any. */
+export interface ActionFilter {
+  readonly scope: string | null
+  readonly operation: string | null
+  readonly key: string | null
 }
 
 /** One row of `firebreak_action`, without what concerns its owner. */
@@ -74,8 +82,8 @@ export interface ActionOperations {
   >
   readonly release: Operation<ActionId & { readonly token: number; readonly inDoubt: boolean }, null>
   readonly get: Operation<ActionId & Moment, ActionRow | null>
-  readonly list: Operation<Moment & { readonly operation: string | null }, ReadonlyArray<ActionRow>>
-  readonly reset: Operation<Moment & { readonly operation: string | null; readonly key: string | null }, number>
+  readonly list: Operation<Moment & ActionFilter, ReadonlyArray<ActionRow>>
+  readonly reset: Operation<Moment & ActionFilter, number>
   readonly prune: Operation<Moment & { readonly limit: number }, number>
 }
 

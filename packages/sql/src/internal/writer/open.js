@@ -38,7 +38,22 @@ const migrations = [
      id INTEGER PRIMARY KEY, run INTEGER NOT NULL, seq INTEGER NOT NULL, name TEXT NOT NULL, exit TEXT NOT NULL,
      started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL, saved_at INTEGER NOT NULL, hash TEXT NOT NULL
    ) STRICT;
-   CREATE UNIQUE INDEX firebreak_step_seq ON firebreak_step (run, seq);`
+   CREATE UNIQUE INDEX firebreak_step_seq ON firebreak_step (run, seq);`,
+
+  // keys get a scope; those there are belong to the default one
+  `ALTER TABLE firebreak_action RENAME TO firebreak_action_1;
+   DROP INDEX firebreak_action_expiry;
+   CREATE TABLE firebreak_action (
+     scope TEXT NOT NULL, operation TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL,
+     state TEXT NOT NULL CHECK (state IN ('started', 'in-doubt', 'completed')), exit TEXT,
+     started_at INTEGER NOT NULL, completed_at INTEGER, expires_at INTEGER,
+     token INTEGER NOT NULL, owner TEXT, lease_clock TEXT, lease_until INTEGER,
+     hash TEXT NOT NULL,
+     PRIMARY KEY (scope, operation, key)
+   ) STRICT, WITHOUT ROWID;
+   INSERT INTO firebreak_action SELECT '', * FROM firebreak_action_1;
+   DROP TABLE firebreak_action_1;
+   CREATE INDEX firebreak_action_expiry ON firebreak_action (expires_at) WHERE expires_at IS NOT NULL;`
 ]
 
 /** How long SQLite itself waits for a lock before the caller may look at its queue again, in milliseconds. */
