@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as LimitStrategy from "@firebreak/core/LimitStrategy"
 import * as fc from "effect/FastCheck"
+import { modelRuns, same } from "./support/runs.js"
 
 const window = fc.record({
   latency: fc.integer({ min: 1, max: 10_000 }),
@@ -32,7 +33,7 @@ describe("every LimitStrategy", () => {
       const limit = strategy.limit(state)
       if (!(limit >= 5 && limit <= 50)) expect(limit).toBeNaN()
     }
-  }, { fastCheck: { numRuns: 10_000 } })
+  }, modelRuns)
 
   it.prop("does not grow while fewer than half of it are in flight", [strategies, windows, window], (
     [strategy, windows, window]
@@ -41,7 +42,7 @@ describe("every LimitStrategy", () => {
     const limit = strategy.limit(state)
     const idle = { ...window, maxInFlight: Math.ceil(limit / 2) - 1 }
     expect(strategy.limit(strategy.next(state, idle))).toBeLessThanOrEqual(limit)
-  }, { fastCheck: { numRuns: 10_000 } })
+  }, modelRuns)
 
   it.prop("is never higher for a failure in place of a success", [strategies, windows, window], (
     [strategy, windows, window]
@@ -51,7 +52,7 @@ describe("every LimitStrategy", () => {
     expect(strategy.limit(strategy.next(state, worse))).toBeLessThanOrEqual(
       strategy.limit(strategy.next(state, window)) + 1e-9
     )
-  }, { fastCheck: { numRuns: 10_000 } })
+  }, modelRuns)
 })
 
 describe("gradient2", () => {
@@ -80,10 +81,10 @@ describe("gradient2", () => {
         limit = Math.max(20, Math.min(200, limit * 0.8 + next * 0.2))
       }
       state = strategy.next(state, window)
-      expect(state.limit).toBeCloseTo(limit, 6)
-      expect(state.longLatency).toBeCloseTo(longRtt, 6)
+      if (Math.abs(state.limit - limit) > 1e-6) same(state.limit, limit, "limit")
+      if (Math.abs(state.longLatency - longRtt) > 1e-6) same(state.longLatency, longRtt, "long latency")
     }
-  }, { fastCheck: { numRuns: 2_000 } })
+  }, modelRuns)
 
   it("learns no latency from failures, and lowers the limit for them", () => {
     const strategy = LimitStrategy.gradient2()
@@ -106,6 +107,20 @@ describe("gradient2", () => {
 })
 
 describe("aimd", () => {
+  it.prop("adds one after a good window and takes a tenth after a bad one, by hand", [windows], ([windows]) => {
+    const strategy = LimitStrategy.aimd({ min: 5, max: 50, initial: 20, slowerThan: "1 second" })
+    let limit = 20
+    let state = strategy.initial
+    for (const window of windows) {
+      const calls = window.successes + window.failures
+      const isBad = window.failures * 20 > calls || window.latency > 1_000
+      if (isBad) limit = Math.max(5, limit * 0.9)
+      else if (window.maxInFlight * 2 >= limit) limit = Math.min(50, limit + 1)
+      state = strategy.next(state, window)
+      same(state, limit, "limit")
+    }
+  }, modelRuns)
+
   it("adds one after a good window, and multiplies after a bad one", () => {
     const strategy = LimitStrategy.aimd({ slowerThan: "1 second" })
     expect(last(strategy, steady(100, 5))).toBe(25)

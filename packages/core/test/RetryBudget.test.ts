@@ -12,6 +12,7 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/TestClock"
+import { modelRuns, same } from "./support/runs.js"
 
 class Vendor extends RetryBudget.Tag("vendor")<Vendor>() {}
 
@@ -51,7 +52,7 @@ describe("RetryAllowance", () => {
     for (const step of commands) {
       if (step._tag === "retry") {
         const granted = account.tryRetry(step.kind, NaN)
-        expect(granted).toBe(ledger >= price(step.kind))
+        same(granted, ledger >= price(step.kind), "granted")
         if (granted) {
           ledger -= price(step.kind)
           paid.push(step.kind)
@@ -66,10 +67,10 @@ describe("RetryAllowance", () => {
         ledger += kind === undefined ? 1 : price(kind)
       }
       ledger = Math.min(30, ledger)
-      expect(ledger).toBeGreaterThanOrEqual(0)
-      expect(account.available(NaN)).toBe(Math.floor(ledger / 5))
+      same(ledger >= 0, true, "the ledger is not overdrawn")
+      same(account.available(NaN), Math.floor(ledger / 5), "retries left")
     }
-  }, { fastCheck: { numRuns: 2_000 } })
+  }, modelRuns)
 
   it.prop("a ratio grants what the calls and retries still in the window allow, never more", [
     fc.array(command, { maxLength: 150 }),
@@ -87,19 +88,19 @@ describe("RetryAllowance", () => {
       calls = calls.filter(young)
       retries = retries.filter(young)
       const left = Math.max(0, Math.floor(share * calls.length + minPerSecond * 2 - retries.length + 1e-9))
-      expect(account.available(now)).toBe(left)
+      same(account.available(now), left, "retries left")
       if (step._tag === "call") {
         account.called(now)
         calls.push(now)
       } else if (step._tag === "retry") {
-        expect(account.tryRetry(step.kind, now)).toBe(left >= 1)
+        same(account.tryRetry(step.kind, now), left >= 1, "granted")
         if (left >= 1) retries.push(now)
       } else if (step._tag === "refund") {
         account.refund("error", now)
         retries.shift()
       }
     }
-  }, { fastCheck: { numRuns: 2_000 } })
+  }, modelRuns)
 
   it("has the figures of the AWS SDKs: a hundred retries, or fifty after timeouts", () => {
     const grants = (kind: RetryBudget.Kind) => {

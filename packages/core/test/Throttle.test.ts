@@ -11,6 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as TestClock from "effect/TestClock"
+import { modelRuns } from "./support/runs.js"
 
 class Search extends Throttle.Tag("search")<Search>() {}
 
@@ -52,7 +53,7 @@ describe("Throttle.probability", () => {
     expect(p).toBeLessThanOrEqual(0.9)
     expect(Throttle.probability(requests + 1, accepts, options)).toBeGreaterThanOrEqual(p)
     expect(Throttle.probability(requests, accepts + 1, options)).toBeLessThanOrEqual(p)
-  })
+  }, modelRuns)
 })
 
 describe("Throttle", () => {

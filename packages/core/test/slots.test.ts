@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as fc from "effect/FastCheck"
 import { Line, Waiter } from "../src/internal/line.js"
 import { Slots } from "../src/internal/slots.js"
+import { modelRuns, same } from "./support/runs.js"
 
 class Named extends Waiter {
   wakes = 0
@@ -47,13 +48,13 @@ describe("Slots", () => {
         case "call": {
           const id = ids++
           const started = slots.take()
-          expect(started).toBe(running.length < total)
+          same(started, running.length < total, "started")
           if (started) running.push(id)
           else {
             const waiter = new Named(id)
             waiters.set(id, waiter)
             const joined = slots.join(waiter)
-            expect(joined).toBe(waiting.length < places)
+            same(joined, waiting.length < places, "joined the line")
             if (joined) waiting.push(id)
           }
           break
@@ -83,12 +84,12 @@ describe("Slots", () => {
           fill()
         }
       }
-      expect(slots.running).toBe(running.length)
-      expect(slots.line.size).toBe(waiting.length)
-      for (const id of waiting) expect(waiters.get(id)!.wakes).toBe(0)
-      for (const id of granted) expect(waiters.get(id)!.wakes).toBe(1)
+      same(slots.running, running.length, "running")
+      same(slots.line.size, waiting.length, "waiting")
+      for (const id of waiting) same(waiters.get(id)!.wakes, 0, "wakes of who waits")
+      for (const id of granted) same(waiters.get(id)!.wakes, 1, "wakes of who was given a slot")
     }
-  }, { fastCheck: { numRuns: 10_000 } })
+  }, modelRuns)
 })
 
 describe("Line", () => {
@@ -108,17 +109,17 @@ describe("Line", () => {
           model.push(waiter)
         } else {
           const [gone] = model.splice(which % model.length, 1)
-          expect(line.leave(gone!)).toBe(true)
-          expect(line.leave(gone!)).toBe(false)
+          same(line.leave(gone!), true, "was in the line")
+          same(line.leave(gone!), false, "is in the line")
         }
         const order: Array<number> = []
         for (let at: Waiter | undefined = line.first; at !== undefined; at = at.next) order.push((at as Named).id)
-        expect(order).toEqual(model.map((waiter) => waiter.id))
-        expect(line.size).toBe(model.length)
+        same(order.join(), model.map((waiter) => waiter.id).join(), "order")
+        same(line.size, model.length, "size")
       }
-      while (model.length > 0) expect(line.shift()).toBe(model.shift())
+      while (model.length > 0) same(line.shift(), model.shift(), "first")
       expect(line.shift()).toBeUndefined()
     },
-    { fastCheck: { numRuns: 1_000 } }
+    modelRuns
   )
 })
