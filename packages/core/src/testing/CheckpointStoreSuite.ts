@@ -14,8 +14,9 @@ import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
-import type { Begin, Service, Step } from "../CheckpointStore.js"
-import { CheckpointStore } from "../CheckpointStore.js"
+import { type Begin, type BeginRequest, CheckpointStore, type Service, type Step } from "../CheckpointStore.js"
+import { claimed, contract, exitOf, renewed } from "../internal/checkpointStoreContract.js"
+import { sharing, transactions } from "../internal/checkpointStoreOptions.js"
 
 /**
  * @since 0.1.0
@@ -24,6 +25,8 @@ import { CheckpointStore } from "../CheckpointStore.js"
 export interface Options {
   /** Two owners of the same empty records; without it, what needs two owners is not tested. */
   readonly owners?: Effect.Effect<readonly [Service, Service], unknown, Scope.Scope> | undefined
+  /** Whether `transact` is tested. Default false. */
+  readonly transaction?: boolean | undefined
   /** Lets time pass. Default: `TestClock.adjust`. */
   readonly advance?: ((duration: Duration.Duration) => Effect.Effect<void>) | undefined
   /** The length of a lease in the tests; every other duration is a multiple of it. Default 1 second. */
@@ -41,7 +44,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
   const advance = options.advance ?? TestClock.adjust
   const pass = (units: number) => advance(Duration.times(unit, units))
 
-  const ask = (key: string, payload = "{}") => ({
+  const ask = (key: string, payload = "{}"): BeginRequest => ({
     runId: `wf/${key}`,
     workflow: "wf",
     key,
@@ -365,79 +368,16 @@ export const suite = <E>(name: string, layer: Layer.Layer<CheckpointStore, E>, o
         assert.deepStrictEqual((yield* store.list({ workflow: odd.workflow })).length, 1)
       }))
 
-    const owners = options.owners
-    if (owners !== undefined) {
-      const both = (title: string, body: (one: Service, two: Service) => Effect.Effect<void, unknown>) =>
-        it.scoped(title, () => Effect.flatMap(owners, ([one, two]) => body(one, two)))
+    const tools = { test, unit, pass, ask, step, end }
+    contract(tools)
+    if (options.transaction === true) transactions(tools)
 
-      both("two owners: one owns the run, both see its steps and its outcome", (one, two) =>
-        Effect.gen(function*() {
-          const begun = yield* Effect.all([one.begin(ask("a")), two.begin(ask("a"))], { concurrency: 2 })
-          assert.deepStrictEqual(begun.map((_) => _._tag).toSorted(), ["Claimed", "InProgress"])
-          const [winner, token] = begun[0]._tag === "Claimed"
-            ? [one, begun[0].token] as const
-            : [two, claimed(begun[1]).token] as const
-          assert.isTrue(yield* winner.save({ token, step: step("a", 0) }))
-          for (const owner of [one, two]) {
-            assert.deepStrictEqual(Option.getOrThrow(yield* owner.load("wf/a")).steps, [step("a", 0)])
-          }
-          assert.isTrue(yield* winner.finish(end("a", token)))
-          for (const owner of [one, two]) {
-            assert.deepStrictEqual(exitOf(yield* owner.begin(ask("a"))), "1")
-          }
-        }))
-
-      both(
-        "two owners: a stopped one is taken over and refused when it comes back",
-        (one, two) =>
-          Effect.gen(function*() {
-            const old = claimed(yield* one.begin(ask("a")))
-            assert.isTrue(yield* one.save({ token: old.token, step: step("a", 0) }))
-            yield* pass(2)
-            const current = claimed(yield* two.begin(ask("a")))
-            assert.isTrue(current.resumed)
-            assert.isAbove(current.token, old.token)
-            assert.deepStrictEqual(current.steps, [step("a", 0)])
-            assert.isTrue(yield* two.save({ token: current.token, step: step("a", 1) }))
-            assert.isFalse(yield* renewed(one, { runId: "wf/a", token: old.token, lease: unit }))
-            assert.isFalse(yield* one.save({ token: old.token, step: step("a", 1) }))
-            assert.isFalse(yield* one.finish(end("a", old.token, "old")))
-            assert.isTrue(yield* two.save({ token: current.token, step: step("a", 2) }))
-            assert.isTrue(yield* two.finish(end("a", current.token)))
-            assert.strictEqual(Option.getOrThrow(yield* one.load("wf/a")).steps.length, 3)
-          })
-      )
-
-      both("two owners: a run goes to and fro as each gives it back", (one, two) =>
-        Effect.gen(function*() {
-          for (let seq = 0; seq < 6; seq++) {
-            const owner = seq % 2 === 0 ? one : two
-            const { steps, token } = claimed(yield* owner.begin(ask("a")))
-            assert.strictEqual(steps.length, seq)
-            assert.isTrue(yield* owner.save({ token, step: step("a", seq) }))
-            yield* owner.release({ runId: "wf/a", token })
-          }
-          const { run, steps } = Option.getOrThrow(yield* one.load("wf/a"))
-          assert.strictEqual(run.recoveries, 5)
-          assert.deepStrictEqual(steps.map((_) => _.seq), [0, 1, 2, 3, 4, 5])
-        }))
-    }
+    test("claims what it can do", (store) =>
+      Effect.sync(() => {
+        assert.strictEqual(store.capabilities.has("chain"), store.verify !== undefined)
+        if (store.capabilities.has("transaction")) assert.isDefined(store.transact)
+        if (store.capabilities.has("shared")) assert.isDefined(options.owners)
+      }))
+    if (options.owners !== undefined) sharing(tools, options.owners)
   })
 }
-
-// -----------------------------------------------------------------------------
-// internal
-// -----------------------------------------------------------------------------
-
-const claimed = (begun: Begin): Extract<Begin, { _tag: "Claimed" }> => {
-  assert.strictEqual(begun._tag, "Claimed")
-  return begun as Extract<Begin, { _tag: "Claimed" }>
-}
-
-const exitOf = (begun: Begin): string => {
-  if (begun._tag !== "Finished") return assert.fail(`expected Finished, got ${begun._tag}`)
-  return Option.getOrThrow(begun.run.exit)
-}
-
-const renewed = (store: Service, request: Parameters<Service["renew"]>[0]) =>
-  Effect.map(store.renew(request), (renewal) => renewal._tag === "Held")
