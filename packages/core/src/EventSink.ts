@@ -174,6 +174,7 @@ const loud: ReadonlySet<Events.Event["_tag"]> = new Set([
   "CallShed",
   "RetryBudgetExhausted",
   "ThrottlingStarted",
+  "DeadlineExceeded",
   "ChaosInjected",
   "ActionInDoubt",
   "ComponentDegraded",
@@ -182,6 +183,11 @@ const loud: ReadonlySet<Events.Event["_tag"]> = new Set([
   "FailedOver",
   "Escalated",
   "EscalationFailed",
+  "ScaleFailed",
+  "ScalingBlind",
+  "DriftFound",
+  "RepairFailed",
+  "ReconcileBlind",
   "LoopStopped"
 ])
 

@@ -66,6 +66,9 @@ export interface Catalog {
   // Hedge
   HedgeBudgetExhausted: { readonly hedge: string }
 
+  // Deadline
+  DeadlineExceeded: { readonly afterMillis: number; readonly started: boolean }
+
   // Chaos
   ChaosInjected: { readonly target: string; readonly kind: "fault" | "latency" | "outcome" | "hang" }
 
@@ -134,6 +137,28 @@ export interface Catalog {
   }
   EscalationFailed: { readonly name: string; readonly error: string }
   HealingResumed: { readonly name: string }
+
+  // Autoscale
+  Scaled: { readonly name: string; readonly from: number; readonly to: number; readonly dryRun: boolean }
+  ScaleFailed: { readonly name: string; readonly from: number; readonly to: number; readonly error: string }
+  ScalingBlind: { readonly name: string; readonly error: string }
+
+  // Reconcile
+  DriftFound: {
+    readonly name: string
+    readonly repairs: ReadonlyArray<string>
+    readonly deferred: number
+    readonly refused: ReadonlyArray<string>
+    readonly dryRun: boolean
+  }
+  DriftRepaired: { readonly name: string; readonly key: string; readonly drift: "Missing" | "Different" | "Unexpected" }
+  RepairFailed: {
+    readonly name: string
+    readonly key: string
+    readonly drift: "Missing" | "Different" | "Unexpected"
+    readonly error: string
+  }
+  ReconcileBlind: { readonly name: string; readonly error: string }
 
   // LoopGuard
   LoopStopped: { readonly guard: string; readonly evidence: string; readonly detail: string }

@@ -7,6 +7,11 @@
 /**
  * @since 0.1.0
  */
+export * as Autoscale from "./Autoscale.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Backoff from "./Backoff.js"
 
 /**
@@ -218,6 +223,11 @@ export * as Policy from "./Policy.js"
  * @since 0.1.0
  */
 export * as RateLimit from "./RateLimit.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Reconcile from "./Reconcile.js"
 
 /**
  * @since 0.1.0

@@ -10,6 +10,7 @@ import * as fc from "effect/FastCheck"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as TestClock from "effect/TestClock"
+import { modelRuns, same } from "./support/runs.js"
 
 const limits: State.Limits = {
   maxSteps: 8,
@@ -71,10 +72,10 @@ const model = (accepted: ReadonlyArray<Told>, next: Told): State.Evidence["_tag"
         }
       }
       if (best >= 0 && stalled >= limits.maxStalled) return "NoProgress"
-      const same = actions.filter(({ at, observation }) =>
+      const alike = actions.filter(({ at, observation }) =>
         next.at - at < limits.within && observation._tag === "Action" && observation.fingerprint === fingerprint
       )
-      return same.length >= limits.maxRepeats ? "ActionRepeated" : undefined
+      return alike.length >= limits.maxRepeats ? "ActionRepeated" : undefined
     }
     case "Spent":
       return costs([...accepted, next]) > limits.maxCost ? "CostUsedUp" : undefined
@@ -98,12 +99,12 @@ describe("LoopGuardState", () => {
     const accepted: Array<Told> = []
     for (const next of told) {
       const [after, evidence] = State.step(state, next.observation, next.at, limits)
-      expect(evidence?._tag).toBe(model(accepted, next))
+      same(evidence?._tag, model(accepted, next), "the evidence")
       if (evidence !== undefined) return
       accepted.push(next)
       state = after
     }
-  }, { fastCheck: { numRuns: 10_000 } })
+  }, modelRuns)
 
   it.prop("never lets anything through once it has stopped, and stays as it is", [run], ([told]) => {
     let state = State.initial(0)

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
+import * as Autoscale from "@firebreak/core/Autoscale"
 import * as Backoff from "@firebreak/core/Backoff"
 import * as Bulkhead from "@firebreak/core/Bulkhead"
 import * as Chaos from "@firebreak/core/Chaos"
@@ -11,6 +12,7 @@ import * as Idempotency from "@firebreak/core/Idempotency"
 import * as LimitStrategy from "@firebreak/core/LimitStrategy"
 import * as LoopGuard from "@firebreak/core/LoopGuard"
 import * as RateLimit from "@firebreak/core/RateLimit"
+import * as Reconcile from "@firebreak/core/Reconcile"
 import * as RetryAllowance from "@firebreak/core/RetryAllowance"
 import * as Throttle from "@firebreak/core/Throttle"
 import { readFileSync } from "node:fs"
@@ -63,9 +65,13 @@ describe("the tables of defaults in docs/", () => {
     expect(defaultsOf("rate-limit")).toMatchObject({ burst: `${burst}`, maxWait, onLimit: `\`"${onLimit}"\`` })
   })
 
-  it("are those of LoopGuard", () => {
-    expect(defaultsOf("loop-guard")).toEqual(
-      Object.fromEntries(Object.entries(LoopGuard.defaults).map(([option, value]) => [option, `${value}`]))
+  it.each([
+    ["loop-guard", LoopGuard.defaults],
+    ["autoscale", Autoscale.defaults],
+    ["reconcile", { ...Reconcile.defaults, isSame: "`Equal.equals`" }]
+  ])("are those of %s", (page, defaults) => {
+    expect(defaultsOf(page)).toEqual(
+      Object.fromEntries(Object.entries(defaults).map(([option, value]) => [option, `${value}`]))
     )
   })
 
