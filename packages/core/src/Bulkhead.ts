@@ -24,6 +24,7 @@ import { stackless } from "./internal/stackless.js"
 import * as Stage from "./internal/stage.js"
 import * as Time from "./internal/time.js"
 import * as Rejection from "./Rejection.js"
+import * as Telemetry from "./Telemetry.js"
 
 /**
  * @since 0.1.0
@@ -120,7 +121,10 @@ export const make = (options: Options & { readonly name: string }): Effect.Effec
     infinite: true
   })
   const maxWait = options.maxWait === undefined ? undefined : Check.millis("Bulkhead", "maxWait", options.maxWait)
-  return Effect.map(Events.Events, (events) => new Live(name, new Slots(maxConcurrent, maxQueued), maxWait, events))
+  return Telemetry.observed(
+    Effect.map(Events.Events, (events) => new Live(name, new Slots(maxConcurrent, maxQueued), maxWait, events)),
+    Live.measures
+  )
 }
 
 /**
@@ -183,6 +187,12 @@ class Call extends Waiter {
 }
 
 class Live implements Bulkhead, Stage.Stage {
+  static readonly measures: ReadonlyArray<Telemetry.Measure<Live>> = [
+    ["firebreak_bulkhead_running", {}, ({ slots }) => slots.running],
+    ["firebreak_bulkhead_waiting", {}, ({ slots }) => slots.line.size],
+    ["firebreak_bulkhead_rejected_total", {}, ({ rejected }) => rejected]
+  ]
+
   readonly [Stage.StageId]: Stage.Stage = this
   readonly holds = true
   private rejected = 0

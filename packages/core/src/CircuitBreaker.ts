@@ -22,6 +22,7 @@ import { Breaker, type Settings } from "./internal/breaker.js"
 import * as Check from "./internal/options.js"
 import { partTag } from "./internal/partTag.js"
 import type * as Stage from "./internal/stage.js"
+import * as Telemetry from "./Telemetry.js"
 import * as TripStrategy from "./TripStrategy.js"
 
 export {
@@ -222,10 +223,11 @@ export type Snapshot = typeof Snapshot.Type
 export const make = (options: Options & { readonly name: string }): Effect.Effect<CircuitBreaker> => {
   const name = Check.name("CircuitBreaker", "name", options.name)
   const settings = resolve(options)
-  return Effect.flatMap(
+  const made = Effect.flatMap(
     Events.Events,
     (events) => Effect.map(Random.next, (draw) => new Breaker(name, settings, events, resolve, draw))
   )
+  return Telemetry.observed(made, Breaker.measures)
 }
 
 /**

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as CircuitBreaker from "./CircuitBreaker.js"
 import * as Check from "./internal/options.js"
 import * as Time from "./internal/time.js"
+import * as Telemetry from "./Telemetry.js"
 
 /**
  * @since 0.1.0
@@ -83,7 +84,7 @@ export const make = (options: Options): Effect.Effect<Registry> => {
       const due = now >= sweptAt + idle / 2
       if (due) sweptAt = now
       const ready = found !== undefined ? Effect.succeed(found.breaker) : Effect.map(
-        CircuitBreaker.make({ ...rest, name: `${name}/${key}` }),
+        Telemetry.observedAs(name)(CircuitBreaker.make({ ...rest, name: `${name}/${key}` })),
         // who asked at the same time must get the same one
         (breaker) => entries.get(key)?.breaker ?? (entries.set(key, { breaker, usedAt: now }), breaker)
       )

@@ -24,6 +24,7 @@ import * as Time from "./internal/time.js"
 import { type Verdict as Verdict_, verdictOf } from "./internal/verdict.js"
 import * as LimitStrategy from "./LimitStrategy.js"
 import * as Rejection from "./Rejection.js"
+import * as Telemetry from "./Telemetry.js"
 
 export {
   /**
@@ -173,7 +174,10 @@ export const make = (options: Options & { readonly name: string }): Effect.Effec
   if (settings.shares.length === 0) {
     throw new Check.InvalidOption("ConcurrencyLimit: shares must hold at least one share, got none")
   }
-  return Effect.map(Events.Events, (events) => new Adaptive(name, settings, events))
+  return Telemetry.observed(
+    Effect.map(Events.Events, (events) => new Adaptive(name, settings, events)),
+    Adaptive.measures
+  )
 }
 
 /**
@@ -260,6 +264,12 @@ interface Settings {
 }
 
 class Adaptive implements ConcurrencyLimit, Stage.Stage {
+  static readonly measures: ReadonlyArray<Telemetry.Measure<Adaptive>> = [
+    ["firebreak_concurrency_limit", {}, ({ limit }) => limit],
+    ["firebreak_concurrency_limit_in_flight", {}, ({ inFlight }) => inFlight],
+    ["firebreak_concurrency_limit_shed_total", {}, ({ rejected }) => rejected]
+  ]
+
   readonly [Stage.StageId]: Stage.Stage = this
   readonly holds = true
   private state: unknown

@@ -15,6 +15,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
+import * as Events from "./Events.js"
 import { locally } from "./internal/ambient.js"
 import { durationText } from "./internal/durationText.js"
 import * as Check from "./internal/options.js"
@@ -86,9 +87,9 @@ export const within: {
   return Effect.withFiberRuntime<A, E | DeadlineExceeded, R>((fiber) => {
     const now = Time.monotonicMillis(fiber)
     const deadline = Math.min(unsafeDeadline(fiber), now + own)
-    if (deadline <= now) return Exit.fail(exceeded(0, false))
+    if (deadline <= now) return Exit.fail(exceeded(fiber, 0, false))
     const millis = deadline - now
-    return Timer.within(locally(effect, Deadline, deadline), millis, () => exceeded(millis, true))
+    return Timer.within(locally(effect, Deadline, deadline), millis, () => exceeded(fiber, millis, true))
   })
 })
 
@@ -101,7 +102,7 @@ export const within: {
  */
 export const dropExpired = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | DeadlineExceeded, R> =>
   Effect.withFiberRuntime<A, E | DeadlineExceeded, R>((fiber) =>
-    unsafeRemaining(fiber) > 0 ? effect : Exit.fail(exceeded(0, false))
+    unsafeRemaining(fiber) > 0 ? effect : Exit.fail(exceeded(fiber, 0, false))
   )
 
 /**
@@ -160,5 +161,7 @@ export const unsafeIsSet = (fiber: Fiber.RuntimeFiber<any, any>): boolean =>
 // internal
 // -----------------------------------------------------------------------------
 
-const exceeded = (millis: number, started: boolean): DeadlineExceeded =>
-  stackless(() => new DeadlineExceeded({ after: Duration.millis(millis), started }))
+const exceeded = (fiber: Fiber.RuntimeFiber<any, any>, millis: number, started: boolean): DeadlineExceeded => {
+  Events.unsafePublish(fiber, () => ({ _tag: "DeadlineExceeded", afterMillis: millis, started }))
+  return stackless(() => new DeadlineExceeded({ after: Duration.millis(millis), started }))
+}

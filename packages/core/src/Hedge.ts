@@ -22,6 +22,7 @@ import { partTag } from "./internal/partTag.js"
 import { Signal } from "./internal/singleFlight.js"
 import type { Running } from "./internal/stage.js"
 import * as Time from "./internal/time.js"
+import * as Telemetry from "./Telemetry.js"
 
 /**
  * A delay that follows how long calls take.
@@ -131,7 +132,7 @@ export const make = (options: Options & { readonly name: string }): Effect.Effec
     share: Check.between("Hedge", "share", options.share ?? defaults.share, { min: 0, max: 100 }),
     burst: Check.whole("Hedge", "burst", options.burst ?? defaults.burst, { min: 1 })
   }
-  return Effect.map(Events.Events, (events) => new Hedger(name, settings, events))
+  return Telemetry.observed(Effect.map(Events.Events, (events) => new Hedger(name, settings, events)), Hedger.measures)
 }
 
 /**
@@ -188,6 +189,13 @@ const isQuantile = (delay: Duration.DurationInput | Quantile): delay is Quantile
   typeof delay === "object" && "_tag" in delay && delay._tag === "Quantile"
 
 class Hedger implements Hedge {
+  static readonly measures: ReadonlyArray<Telemetry.Measure<Hedger>> = [
+    ["firebreak_hedge_calls_total", {}, ({ calls }) => calls],
+    ["firebreak_hedges_total", {}, ({ hedges }) => hedges],
+    ["firebreak_hedge_wins_total", {}, ({ wins }) => wins],
+    ["firebreak_hedge_refused_total", {}, ({ refused }) => refused]
+  ]
+
   private readonly latencies: Latencies | undefined
   private tokens: number
   private calls = 0

@@ -26,6 +26,7 @@ import { stackless } from "./internal/stackless.js"
 import * as Stage from "./internal/stage.js"
 import * as Time from "./internal/time.js"
 import * as Rejection from "./Rejection.js"
+import * as Telemetry from "./Telemetry.js"
 
 /**
  * One limit: `rate` calls in every span `per`, evenly spaced.
@@ -145,7 +146,10 @@ export const make = (options: Options & { readonly name: string }): Effect.Effec
   if (limits.length === 0) throw new Check.InvalidOption("RateLimit: limits must hold at least one limit, got none")
   const maxWait = Check.millis("RateLimit", "maxWait", options.maxWait ?? defaults.maxWait)
   const waits = (options.onLimit ?? defaults.onLimit) === "wait"
-  return Effect.map(Events.Events, (events) => new Live(name, limits, waits ? maxWait : 0, events))
+  return Telemetry.observed(
+    Effect.map(Events.Events, (events) => new Live(name, limits, waits ? maxWait : 0, events)),
+    Live.measures
+  )
 }
 
 /**
@@ -245,6 +249,12 @@ class Call extends Waiter {
 }
 
 class Live implements RateLimit, Stage.Stage {
+  static readonly measures: ReadonlyArray<Telemetry.Measure<Live>> = [
+    ["firebreak_rate_limit_waiting", {}, ({ line }) => line.size],
+    ["firebreak_rate_limit_available", {}, (limit, now) => limit.available(now)],
+    ["firebreak_rate_limit_rejected_total", {}, ({ rejected }) => rejected]
+  ]
+
   readonly [Stage.StageId]: Stage.Stage = this
   readonly holds = false
   private state: Gcra.State
@@ -271,9 +281,13 @@ class Live implements RateLimit, Stage.Stage {
       Effect.succeed({
         waiting: this.line.size,
         rejected: this.rejected,
-        available: this.line.size > 0 ? 0 : Gcra.available(this.limits, this.state, this.now(fiber))
+        available: this.available(Time.monotonicMillis(fiber))
       })
     )
+  }
+
+  private available(monotonic: number): number {
+    return this.line.size > 0 ? 0 : Gcra.available(this.limits, this.state, this.since(monotonic))
   }
 
   enter(fiber: Stage.Running, restore: Stage.Restore): unknown {
@@ -337,10 +351,13 @@ class Live implements RateLimit, Stage.Stage {
   }
 
   private now(fiber: Stage.Running): number {
-    const now = Time.monotonicMillis(fiber)
-    // small numbers keep their fractions: intervals of nanoseconds add up without drift
-    this.origin ??= now
-    return now - this.origin
+    return this.since(Time.monotonicMillis(fiber))
+  }
+
+  /** Small numbers keep their fractions: intervals of nanoseconds add up without drift. */
+  private since(monotonic: number): number {
+    this.origin ??= monotonic
+    return monotonic - this.origin
   }
 
   private rejection(wait: number, fiber: Stage.Running): RateLimited {

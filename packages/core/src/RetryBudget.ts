@@ -23,6 +23,7 @@ import { partTag } from "./internal/partTag.js"
 import * as Time from "./internal/time.js"
 import * as Rejection from "./Rejection.js"
 import * as RetryAllowance from "./RetryAllowance.js"
+import * as Telemetry from "./Telemetry.js"
 
 export {
   /**
@@ -125,7 +126,7 @@ export interface RetryBudget {
 export const make = (options: Options & { readonly name: string }): Effect.Effect<RetryBudget> => {
   const name = Check.name("RetryBudget", "name", options.name)
   const allowance = options.allowance ?? RetryAllowance.tokens()
-  return Effect.map(Events.Events, (events) => new Budget(name, allowance, events))
+  return Telemetry.observed(Effect.map(Events.Events, (events) => new Budget(name, allowance, events)), Budget.measures)
 }
 
 /**
@@ -297,6 +298,13 @@ export const kindOf = (error: unknown): Kind =>
 // -----------------------------------------------------------------------------
 
 class Budget implements RetryBudget {
+  static readonly measures: ReadonlyArray<Telemetry.Measure<Budget>> = [
+    ["firebreak_retry_budget_available", {}, ({ account }, now) => account.available(now)],
+    ["firebreak_retry_budget_granted_total", {}, ({ granted }) => granted],
+    ["firebreak_retry_budget_refused_total", {}, ({ refused }) => refused],
+    ["firebreak_retry_budget_refunded_total", {}, ({ refunded }) => refunded]
+  ]
+
   private readonly account: RetryAllowance.Account
   private granted = 0
   private refused = 0

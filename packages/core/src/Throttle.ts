@@ -24,6 +24,7 @@ import * as Time from "./internal/time.js"
 import { type Verdict as Verdict_, verdictOf } from "./internal/verdict.js"
 import { Window } from "./internal/window.js"
 import * as Rejection from "./Rejection.js"
+import * as Telemetry from "./Telemetry.js"
 
 /**
  * What a finished call says about its dependency: `ignore` counts for nothing.
@@ -147,7 +148,10 @@ export const make = (options: Options & { readonly name: string }): Effect.Effec
     }),
     classify: options.classify
   }
-  return Effect.map(Events.Events, (events) => new Adaptive(name, settings, events))
+  return Telemetry.observed(
+    Effect.map(Events.Events, (events) => new Adaptive(name, settings, events)),
+    Adaptive.measures
+  )
 }
 
 /**
@@ -211,6 +215,10 @@ const requests = 0
 const accepts = 1
 
 class Adaptive implements Throttle, Stage.Stage {
+  static readonly measures: ReadonlyArray<Telemetry.Measure<Adaptive>> = [
+    ["firebreak_throttle_rejected_total", {}, ({ rejected }) => rejected]
+  ]
+
   readonly [Stage.StageId]: Stage.Stage = this
   readonly holds = false
   private readonly window: Window

@@ -217,6 +217,11 @@ export * as LoopGuardState from "./LoopGuardState.js"
 /**
  * @since 0.1.0
  */
+export * as MetricCatalog from "./MetricCatalog.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Policy from "./Policy.js"
 
 /**
@@ -258,6 +263,11 @@ export * as RetryBudget from "./RetryBudget.js"
  * @since 0.1.0
  */
 export * as StoreError from "./StoreError.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Telemetry from "./Telemetry.js"
 
 /**
  * @since 0.1.0

@@ -12,6 +12,8 @@ import { CircuitOpen } from "../CircuitBreakerError.js"
 import * as CircuitState from "../CircuitState.js"
 import * as Deadline from "../Deadline.js"
 import * as Events from "../Events.js"
+import { catalog } from "../MetricCatalog.js"
+import type { Measure } from "../Telemetry.js"
 import { stackless } from "./stackless.js"
 import * as Stage from "./stage.js"
 import * as Time from "./time.js"
@@ -31,6 +33,17 @@ interface Handlers {
 }
 
 export class Breaker implements CircuitBreaker, Stage.Stage {
+  static readonly measures: ReadonlyArray<Measure<Breaker>> = [
+    ["firebreak_circuit_breaker_calls_total", { outcome: "success" }, ({ successes }) => successes],
+    ["firebreak_circuit_breaker_calls_total", { outcome: "failure" }, ({ failures }) => failures],
+    ["firebreak_circuit_breaker_calls_total", { outcome: "rejected" }, ({ rejected }) => rejected],
+    ...catalog.firebreak_circuit_breaker_state.tags.state.map((state): Measure<Breaker> => [
+      "firebreak_circuit_breaker_state",
+      { state },
+      (breaker, now) => breaker.label(now) === state ? 1 : 0
+    ])
+  ]
+
   private state: CircuitState.State<any>
   private permit: CircuitState.Permit
   /** Made at the first call. */
@@ -173,7 +186,7 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
       const { state } = this
       const completed = this.successes + this.failures
       return Effect.succeed({
-        state: labels[this.isolations > 0 ? "open" : state._tag === "Forced" ? state.as : state._tag],
+        state: this.label(now),
         calls: this.calls,
         successes: this.successes,
         failures: this.failures,
@@ -209,6 +222,13 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
           return Effect.succeed({ state: "closed", openings, retryAt: 0 })
       }
     })
+  }
+
+  /** The state at that time, without moving there. */
+  private label(now: number): Stats["state"] {
+    if (this.isolations > 0) return "forced-open"
+    const state = CircuitState.expire(this.settings.machine, this.state, now, this.draw)
+    return labels[state._tag === "Forced" ? state.as : state._tag]
   }
 
   // --- by hand
