@@ -1,7 +1,10 @@
 /** The code of `docs/http.md`. */
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as Bulkhead from "@firebreak/core/Bulkhead"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as RateLimit from "@firebreak/core/RateLimit"
+import * as RetryBudget from "@firebreak/core/RetryBudget"
 import * as ResilientClient from "@firebreak/http/ResilientClient"
 import * as Effect from "effect/Effect"
 
@@ -22,4 +25,22 @@ export const client = Effect.map(HttpClient.HttpClient, (vanilla) =>
     HttpClient.filterStatusOk
   ))
 // HttpClient.With<HttpClientError | AttemptTimeout | CircuitOpen, Datadog>
+// #endregion
+
+// #region usage
+class DatadogSlots extends Bulkhead.Tag("datadog")<DatadogSlots>() {}
+class DatadogRetries extends RetryBudget.Tag("datadog")<DatadogRetries>() {}
+class DatadogQuota extends RateLimit.Tag("datadog")<DatadogQuota>() {}
+
+export const protect = ResilientClient.protect({
+  deadline: "20 seconds",
+  bulkhead: DatadogSlots,
+  retryBudget: DatadogRetries,
+  rateLimit: DatadogQuota,
+  breaker: Datadog,
+  attemptTimeout: "2 seconds",
+  sendDeadline: true
+})
+// adds DeadlineExceeded | BulkheadFull | RateLimited | CircuitOpen | AttemptTimeout | HttpClientError,
+// and needs DatadogSlots | DatadogRetries | DatadogQuota | Datadog
 // #endregion

@@ -16,6 +16,7 @@ import * as Deadline from "@firebreak/core/Deadline"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Check from "./internal/options.js"
 
 /**
  * @since 0.1.0
@@ -72,7 +73,7 @@ export const send = <E, R>(
 /**
  * Gives an app the time that the request's header says, and answers 504 as problem+json (RFC 9457) when it has passed:
  * without starting the app if none is left, else interrupting it. A request without the header, or with one that is no
- * number, has no deadline. For an app or for the routes of a router; as a middleware of `HttpServer.serve` it would cut
+ * number, has no deadline. A `max` that makes no sense throws. For an app or for the routes of a router; as a middleware of `HttpServer.serve` it would cut
  * off responses that are being written.
  *
  * @example
@@ -89,7 +90,7 @@ export const send = <E, R>(
  * @category combinators
  */
 export const receive = (options: Options = {}) => {
-  const max = Duration.decode(options.max ?? defaults.max)
+  const max = Check.duration("DeadlineHttp.receive", "max", options.max ?? defaults.max, { min: 1 })
   return <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<Exclude<E, Deadline.DeadlineExceeded>, R> =>
     Effect.catchAll(
       Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>

@@ -1,11 +1,12 @@
 /**
- * An `HttpClient` that survives its dependency: a breaker, retries with backoff that wait as long as a response asks,
- * a time for every attempt, and idempotency keys.
+ * An `HttpClient` that survives its dependency: a `Policy` around every request, and what HTTP adds to one. Which responses
+ * are failures, and what they say to a breaker; how long a response asks to wait; which requests may be repeated; their
+ * idempotency key; the body as part of the attempt.
  *
- * The order is that of `Policy`: retry > breaker > attempt timeout > request. Failed is an attempt that broke off, took
- * too long or brought a transient status; when the retries are spent that is the error. Every other response is returned
- * as it came. An attempt ends when the head of the response is there: reading the body is the caller's, unless
- * `buffered` makes it part of the attempt.
+ * The order is that of `Policy`: deadline > bulkhead > retry with budget > throttle > rate limit > concurrency limit >
+ * breaker > attempt timeout > request. Failed is an attempt that broke off, took too long or brought a transient status;
+ * when the retries are spent that is the error. Every other response is returned as it came. An attempt ends when the head
+ * of the response is there: reading the body is the caller's, unless `buffered` makes it part of the attempt.
  *
  * @since 0.1.0
  */
@@ -16,17 +17,15 @@ import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
 import * as Backoff from "@firebreak/core/Backoff"
 import type * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import type * as Deadline from "@firebreak/core/Deadline"
 import * as Idempotency from "@firebreak/core/Idempotency"
 import * as Policy from "@firebreak/core/Policy"
-import * as Rejection from "@firebreak/core/Rejection"
-import type * as Context from "effect/Context"
-import * as Data from "effect/Data"
+import type * as RetryBudget from "@firebreak/core/RetryBudget"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
+import * as DeadlineHttp from "./DeadlineHttp.js"
 import * as RetryAfter from "./RetryAfter.js"
 
 /**
@@ -38,22 +37,30 @@ import * as RetryAfter from "./RetryAfter.js"
 export type Failure = HttpClientError.HttpClientError | Policy.AttemptTimeout
 
 /**
+ * The parts of a `Policy`, all of them optional, and what HTTP adds. Without any, a client retries and limits each attempt
+ * in time.
+ *
  * @since 0.1.0
  * @category options
  */
-export interface Options<I, R = never> {
-  /** The breaker of the dependency; every attempt counts. */
-  readonly breaker: Context.Tag<I, CircuitBreaker.CircuitBreaker>
+export interface Options<R = never> extends Omit<Policy.Options<never, never>, "retry" | "classify"> {
   /**
    * What differs from `defaults.backoff`. What a response asks for by its headers is a floor for the delay, unless
-   * `retryAfter` is given. `name` defaults to that of the breaker.
+   * `retryAfter` is given. `name` defaults to that of the breaker, else of the budget.
    */
   readonly backoff?: Backoff.Options<Failure, R> | undefined
+  /** Shared by all callers of the dependency; within a retry of the same budget this client does not retry. */
+  readonly retryBudget?: Policy.Part<any, RetryBudget.RetryBudget> | undefined
+  /** What to do when the circuit turns an attempt away: `fail` at once (default), or `wait`; then set a `deadline`. */
+  readonly whenOpen?: "fail" | "wait" | undefined
   /** The longest time of one attempt. Default 10 seconds. */
   readonly attemptTimeout?: Duration.DurationInput | undefined
   /** Which responses are failed attempts. Default: those of status 408, 429 and 5xx. */
   readonly isTransient?: ((response: HttpClientResponse.HttpClientResponse) => boolean) | undefined
-  /** What a 429 says to the breaker. Default `ignore`: who asks callers to slow down is not down. */
+  /**
+   * What a 429 says to the breaker. Default `ignore`: who asks callers to slow down is not down. To a throttle and a
+   * concurrency limit it is a failure always.
+   */
   readonly rateLimited?: "ignore" | "failure" | undefined
   /** Other requests that may be sent twice, such as a search by POST. Default: none. */
   readonly repeatable?: ((request: HttpClientRequest.HttpClientRequest) => boolean) | undefined
@@ -67,6 +74,8 @@ export interface Options<I, R = never> {
    * memory. Default false.
    */
   readonly buffered?: boolean | undefined
+  /** Sends with every attempt what is left of the deadline around it, as `DeadlineHttp.send` does. Default false. */
+  readonly sendDeadline?: boolean | undefined
 }
 
 /**
@@ -87,25 +96,79 @@ export const defaults = {
   attemptTimeout: "10 seconds",
   rateLimited: "ignore",
   idempotencyHeader: "idempotency-key",
-  buffered: false
+  buffered: false,
+  sendDeadline: false
 } as const
 
 /**
+ * The errors that a client of these options adds: its own, and those of the parts it was given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Added<O> =
+  | Failure
+  | Policy.Added<O>
+  | ([Exclude<Policy.Given<O, "sendDeadline">, false>] extends [never] ? never : Deadline.DeadlineExceeded)
+
+/**
+ * The services that a client of these options needs: those of the parts it was given by their tags, and what `onRetry`
+ * needs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Needed<O> =
+  | Policy.Needed<O>
+  | Policy.TagOf<Policy.Given<O, "retryBudget">>
+  | HookContext<Policy.Given<Policy.Given<O, "backoff">, "onRetry">>
+
+/**
+ * The services that a hook needs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type HookContext<F> = F extends (...args: any) => Effect.Effect<any, any, infer R> ? R : never
+
+/**
+ * Refuses what is no option, so that a mistyped one does not pass beside a right one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Known<O> =
+  & { readonly [K in Exclude<keyof O, keyof Options>]: never }
+  & {
+    readonly backoff?:
+      | { readonly [K in Exclude<Policy.Keys<Policy.Given<O, "backoff">>, keyof Backoff.Options>]: never }
+      | undefined
+  }
+
+/**
  * Protects a client. Repeated are only requests that may be: GET, HEAD, OPTIONS, PUT and DELETE, those that carry an
- * idempotency key, and what `repeatable` names.
+ * idempotency key, and what `repeatable` names. Its policy is compiled once for all clients that `protect(options)` is
+ * applied to.
  *
  * @example
  * import * as HttpClient from "@effect/platform/HttpClient"
  * import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+ * import * as RetryBudget from "@firebreak/core/RetryBudget"
  * import * as ResilientClient from "@firebreak/http/ResilientClient"
  * import * as Effect from "effect/Effect"
  *
  * class Datadog extends CircuitBreaker.Tag("datadog")<Datadog>() {}
+ * class DatadogRetries extends RetryBudget.Tag("datadog")<DatadogRetries>() {}
+ *
+ * const protect = ResilientClient.protect({
+ *   deadline: "30 seconds",
+ *   retryBudget: DatadogRetries,
+ *   breaker: Datadog,
+ *   attemptTimeout: "2 seconds"
+ * })
  *
  * const program = Effect.gen(function*() {
- *   const client = (yield* HttpClient.HttpClient).pipe(
- *     ResilientClient.protect({ breaker: Datadog, attemptTimeout: "2 seconds" })
- *   )
+ *   const client = protect(yield* HttpClient.HttpClient)
  *   return yield* client.get("https://api.datadoghq.com/api/v1/query")
  * })
  *
@@ -113,68 +176,80 @@ export const defaults = {
  * @category combinators
  */
 export const protect: {
-  <I, R2 = never>(
-    options: Options<I, R2>
-  ): <E, R>(
-    self: HttpClient.HttpClient.With<E, R>
-  ) => HttpClient.HttpClient.With<E | Failure | CircuitBreaker.CircuitOpen, R | R2 | I>
-  <E, R, I, R2 = never>(
+  <const O extends Options<any>>(
+    options: O & Known<O>
+  ): <E, R>(self: HttpClient.HttpClient.With<E, R>) => HttpClient.HttpClient.With<E | Added<O>, R | Needed<O>>
+  <E, R, const O extends Options<any>>(
     self: HttpClient.HttpClient.With<E, R>,
-    options: Options<I, R2>
-  ): HttpClient.HttpClient.With<E | Failure | CircuitBreaker.CircuitOpen, R | R2 | I>
-} = dual(2, <E, R, I, R2>(self: HttpClient.HttpClient.With<E, R>, options: Options<I, R2>) => {
-  const { breaker } = options
-  const isTransient = options.isTransient ?? isTransientStatus
-  const header = options.idempotencyHeader ?? defaults.idempotencyHeader
-  const backoff = { ...defaults.backoff, ...options.backoff }
-  const attempt = Policy.make({ breaker, attemptTimeout: options.attemptTimeout ?? defaults.attemptTimeout })
-  // built per call below, where the clock is; built here for its faults to show here
-  Backoff.make(backoff)
-
-  const retry = <A, E, R>(guarded: Effect.Effect<Either.Either<A, E>, E, R>) =>
-    Effect.flatMap(breaker, (breaker) =>
-      Effect.clockWith((clock) =>
-        Policy.make({
-          retry: {
-            // it hears only of errors that `isRetryable` calls so, and those are failures
-            schedule: Backoff.make<any, R2>({
-              ...backoff,
-              name: backoff.name ?? breaker.name,
-              retryAfter: backoff.retryAfter ?? ((failure) => askedBy(failure, clock.unsafeCurrentTimeMillis()))
-            }),
-            while: (error: unknown) => isRetryable(error, isTransient)
-          }
-        })(endIfOpen(guarded, breaker))
-      ))
-
-  const verdict = (error: unknown) => verdictOf(error, isTransient, options.rateLimited ?? defaults.rateLimited)
-  const isRepeatable = (request: HttpClientRequest.HttpClientRequest) =>
-    !isSpentOnce(request) &&
-    (idempotentMethods.has(request.method) ||
-      (header !== false && request.headers[header.toLowerCase()] !== undefined) ||
-      options.repeatable?.(request) === true)
-
-  return self.pipe(
-    HttpClient.mapRequestEffect((request) => header === false ? Effect.succeed(request) : withKey(request, header)),
-    HttpClient.transform((response, request) => {
-      const guarded = response.pipe(
-        Effect.flatMap((response) => isTransient(response) ? failWith(response) : Effect.succeed(response)),
-        Effect.flatMap((response) => options.buffered === true ? buffer(response) : Effect.succeed(response)),
-        tell(verdict),
-        attempt,
-        Effect.catchIf((error) => error instanceof Untold, ({ error }) => Effect.fail(error))
-      )
-      return Effect.flatten(isRepeatable(request) ? retry(guarded) : guarded)
-    })
-  )
-})
+    options: O & Known<O>
+  ): HttpClient.HttpClient.With<E | Added<O>, R | Needed<O>>
+  // which errors and services a client gains follows from the options, by the types above and not by inference
+} = (...args: ReadonlyArray<unknown>) =>
+  args.length === 1
+    ? compile(args[0] as Options<any>) as never
+    : compile(args[1] as Options<any>)(args[0] as Client) as never
 
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
 
+type Client = HttpClient.HttpClient.With<any, any>
 type Request = HttpClientRequest.HttpClientRequest
 type Response = HttpClientResponse.HttpClientResponse
+
+const compile = (options: Options<any>): (self: Client) => Client => {
+  const {
+    backoff,
+    buffered = defaults.buffered,
+    idempotencyHeader: header = defaults.idempotencyHeader,
+    isTransient = isTransientStatus,
+    rateLimited = defaults.rateLimited,
+    repeatable = () => false,
+    retryBudget: budget,
+    sendDeadline = defaults.sendDeadline,
+    whenOpen,
+    ...parts
+  } = options
+  const schedule = Backoff.make<any, any>({
+    ...defaults.backoff,
+    ...backoff,
+    retryAfter: backoff?.retryAfter ?? askedBy
+  })
+  /** The policy of what may be repeated or not; the budget hears of all calls. */
+  const policy = (repeats: boolean) =>
+    Policy.make({
+      ...parts,
+      attemptTimeout: parts.attemptTimeout ?? defaults.attemptTimeout,
+      classify: (error: unknown, part) => verdictOf(error, isTransient, part === "breaker" ? rateLimited : "failure"),
+      retry: {
+        schedule,
+        while: (error: unknown) => repeats && isRetryable(error, isTransient),
+        whenTimedOut: repeats ? "retry" : "fail",
+        whenOpen,
+        budget
+      }
+    })
+  const repeated = policy(true)
+  const once = policy(false)
+  const isRepeatable = (request: Request) =>
+    !isSpentOnce(request) &&
+    (idempotentMethods.has(request.method) ||
+      (header !== false && request.headers[header.toLowerCase()] !== undefined) ||
+      repeatable(request))
+
+  return (self) =>
+    (sendDeadline ? DeadlineHttp.send(self) : self).pipe(
+      HttpClient.mapRequestEffect((request) => header === false ? Effect.succeed(request) : withKey(request, header)),
+      HttpClient.transform((response: Effect.Effect<Response, any, any>, request) => {
+        const judged = Effect.flatMap(
+          response,
+          (response): Effect.Effect<Response, HttpClientError.HttpClientError> =>
+            isTransient(response) ? failWith(response) : buffered ? buffer(response) : Effect.succeed(response)
+        )
+        return isRepeatable(request) ? repeated(judged) : once(judged)
+      })
+    )
+}
 
 /** Methods that RFC 9110 (section 9.2) calls safe, and those it calls idempotent. */
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"])
@@ -205,13 +280,6 @@ const isRetryable = (error: unknown, isTransient: (response: Response) => boolea
 const askedBy = (failure: Failure, now: number): Option.Option<Duration.Duration> =>
   failure._tag === "ResponseError" ? RetryAfter.fromHeaders(failure.response.headers, now) : Option.none()
 
-// --- what the breaker is told
-
-/** Passes a failure by the breaker without counting; never leaves this module. */
-class Untold<E> extends Data.Error<{ readonly error: E }> {
-  readonly [Rejection.TypeId] = true as const
-}
-
 const verdictOf = (
   error: unknown,
   isTransient: (response: Response) => boolean,
@@ -223,38 +291,6 @@ const verdictOf = (
   if (error.response.status === 429) return rateLimited
   return error.reason === "StatusCode" && isTransient(error.response) ? "failure" : "success"
 }
-
-/** Failures that are answers go on as values: they count as successes of the dependency and are not retried. */
-const tell =
-  (verdict: (error: unknown) => CircuitBreaker.Verdict) =>
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Either.Either<A, E>, E | Untold<E>, R> =>
-    Effect.matchEffect(effect, {
-      onSuccess: (value) => Effect.succeed(Either.right(value)),
-      onFailure: (error): Effect.Effect<Either.Either<never, E>, E | Untold<E>> => {
-        switch (verdict(error)) {
-          case "failure":
-            return Effect.fail(error)
-          case "ignore":
-            return Effect.fail(new Untold({ error }))
-          case "success":
-            return Effect.succeed(Either.left(error))
-        }
-      }
-    })
-
-/** The next attempt would be turned away, so the call ends now and not after a wait for nothing. */
-const endIfOpen = <A, E, R>(
-  guarded: Effect.Effect<Either.Either<A, E>, E, R>,
-  breaker: CircuitBreaker.CircuitBreaker
-): Effect.Effect<Either.Either<A, E>, E, R> =>
-  Effect.catchAll(guarded, (error) =>
-    Rejection.isRejection(error)
-      ? Effect.fail(error)
-      : Effect.flatMap(
-        breaker.stats,
-        ({ state }) =>
-          state === "open" || state === "forced-open" ? Effect.succeed(Either.left(error)) : Effect.fail(error)
-      ))
 
 // --- bodies
 

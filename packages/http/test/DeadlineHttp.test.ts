@@ -142,6 +142,13 @@ describe("DeadlineHttp.receive", () => {
       expect(interrupted).toBe(1)
     }))
 
+  it.each([-1, 0, NaN, Infinity, "-5 seconds", "5 parsecs" as "5 seconds"] as const)(
+    "refuses a maximum of %s when it is built",
+    (max) => {
+      expect(() => DeadlineHttp.receive({ max })).toThrow(/^DeadlineHttp.receive: max must be a .*duration/)
+    }
+  )
+
   it.live("is for the routes of a router too", () =>
     Effect.gen(function*() {
       const router = HttpRouter.empty.pipe(

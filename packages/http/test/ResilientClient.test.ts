@@ -5,10 +5,16 @@ import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import { describe, expect, it } from "@effect/vitest"
 import * as Backoff from "@firebreak/core/Backoff"
+import * as Bulkhead from "@firebreak/core/Bulkhead"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+import * as ConcurrencyLimit from "@firebreak/core/ConcurrencyLimit"
 import * as Events from "@firebreak/core/Events"
 import * as Idempotency from "@firebreak/core/Idempotency"
 import * as Policy from "@firebreak/core/Policy"
+import * as RateLimit from "@firebreak/core/RateLimit"
+import * as RetryBudget from "@firebreak/core/RetryBudget"
+import * as Throttle from "@firebreak/core/Throttle"
+import * as DeadlineHttp from "@firebreak/http/DeadlineHttp"
 import * as ResilientClient from "@firebreak/http/ResilientClient"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -376,7 +382,7 @@ describe("ResilientClient: breaker", () => {
 describe("ResilientClient: what may be repeated", () => {
   const attempts = (
     request: HttpClientRequest.HttpClientRequest,
-    options: Omit<ResilientClient.Options<Vendor>, "breaker"> = {}
+    options: Pick<ResilientClient.Options, "idempotencyHeader" | "repeatable"> = {}
   ) =>
     Effect.gen(function*() {
       const vendor = fake(503, 503)
@@ -467,23 +473,156 @@ describe("ResilientClient: what may be repeated", () => {
     }).pipe(Effect.provide(VendorLive)))
 })
 
+describe("ResilientClient: the other parts of a policy", () => {
+  it.effect("needs none: it retries and limits each attempt in time", () =>
+    Effect.gen(function*() {
+      const vendor = fake(503, "hang")
+      const client = ResilientClient.protect(vendor.client, { backoff: steady })
+      expect(statusOf(yield* ended(client.get(url)))).toBe(200)
+      expect(vendor.times()).toEqual([0, 1_000, 13_000])
+    }))
+
+  it.effect("is one policy for every client it is applied to", () =>
+    Effect.gen(function*() {
+      const protect = ResilientClient.protect({ breaker: Vendor, backoff: { maxRetries: 0 } })
+      const [one, other] = [fake(503), fake(503)]
+      yield* Effect.flip(protect(one.client).get(url))
+      yield* Effect.flip(protect(other.client).get(url))
+      expect(yield* stats).toMatchObject({ failures: 2 })
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("the deadline ends the call, and no wait is begun that would pass it", () =>
+    Effect.gen(function*() {
+      const vendor = fake(503, 503, "hang")
+      const client = ResilientClient.protect(vendor.client, { deadline: "5 seconds", backoff: steady })
+      const exit = yield* ended(client.get(url))
+      expect(failureOf(exit)).toMatchObject({ _tag: "DeadlineExceeded", started: true })
+      expect(vendor.interrupted()).toBe(1)
+      expect(vendor.times()).toEqual([0, 1_000, 3_000])
+
+      const busy = fake({ status: 503, headers: { "retry-after": "9" } })
+      const short = ResilientClient.protect(busy.client, { deadline: "5 seconds", backoff: steady })
+      expect(statusOf(yield* ended(short.get(url), 0))).toBe("failed with 503")
+    }))
+
+  it.effect("each attempt sends what is left of the deadline, if it is to", () =>
+    Effect.gen(function*() {
+      const vendor = fake(503, 503)
+      const client = ResilientClient.protect(vendor.client, {
+        deadline: "20 seconds",
+        backoff: steady,
+        sendDeadline: true
+      })
+      yield* ended(client.get(url))
+      expect(vendor.headers(DeadlineHttp.header)).toEqual(["20000", "19000", "17000"])
+      const silent = fake()
+      yield* ResilientClient.protect(silent.client, { deadline: "20 seconds" }).get(url)
+      expect(silent.headers(DeadlineHttp.header)).toEqual([undefined])
+    }))
+
+  it.effect("the bulkhead's slot is held through all attempts", () =>
+    Effect.gen(function*() {
+      const bulkhead = yield* Bulkhead.make({ name: "vendor", maxConcurrent: 1, maxQueued: 0 })
+      const vendor = fake(503)
+      const client = ResilientClient.protect(vendor.client, { bulkhead, backoff: steady })
+      const first = yield* Effect.fork(client.get(url))
+      yield* TestClock.adjust("500 millis")
+      expect(yield* Effect.flip(client.get(url))).toBeInstanceOf(Bulkhead.BulkheadFull)
+      yield* TestClock.adjust("500 millis")
+      expect((yield* Fiber.join(first)).status).toBe(200)
+      expect((yield* client.get(url)).status).toBe(200)
+    }))
+
+  it.effect("retries only while the budget lasts; what is not repeated fills it as well", () =>
+    Effect.gen(function*() {
+      const budget = yield* RetryBudget.make({ name: "vendor", allowance: RetryBudget.tokens({ capacity: 10 }) })
+      const vendor = fake(...Array.from({ length: 8 }, () => 503))
+      const client = ResilientClient.protect(vendor.client, { retryBudget: budget, backoff: steady })
+      expect(statusOf(yield* ended(client.get(url)))).toBe("failed with 503")
+      expect(vendor.calls()).toBe(3)
+      expect(statusOf(yield* ended(client.get(url)))).toBe("failed with 503")
+      expect(vendor.calls()).toBe(4)
+      expect(yield* budget.stats).toMatchObject({ granted: 2, refused: 2, available: 0 })
+
+      const well = ResilientClient.protect(fake().client, { retryBudget: budget })
+      yield* Effect.replicateEffect(well.post(url), 5)
+      expect(yield* budget.stats).toMatchObject({ available: 1 })
+    }))
+
+  it.effect("a client behind a client of the same budget does not retry", () =>
+    Effect.gen(function*() {
+      const budget = yield* RetryBudget.make({ name: "vendor" })
+      const vendor = fake(...Array.from({ length: 20 }, () => 503))
+      const options = { retryBudget: budget, backoff: steady }
+      const client = vendor.client.pipe(ResilientClient.protect(options), ResilientClient.protect(options))
+      expect(statusOf(yield* ended(client.get(url)))).toBe("failed with 503")
+      expect(vendor.calls()).toBe(4)
+    }))
+
+  it.effect("a 429 is a failure to the throttle, while the breaker ignores it; a 404 is an answer to both", () =>
+    Effect.gen(function*() {
+      const throttle = yield* Throttle.make({ name: "vendor", maxProbability: 0 })
+      const vendor = fake(429, 404)
+      const client = ResilientClient.protect(vendor.client.pipe(HttpClient.filterStatusOk), {
+        throttle,
+        breaker: Vendor,
+        backoff: { maxRetries: 0 }
+      })
+      yield* Effect.flip(client.get(url))
+      yield* Effect.flip(client.get(url))
+      expect(yield* throttle.stats).toMatchObject({ requests: 2, accepts: 1 })
+      expect(yield* stats).toMatchObject({ calls: 2, successes: 1, failures: 0 })
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("every attempt counts against the rate limit and the concurrency limit", () =>
+    Effect.gen(function*() {
+      const rateLimit = yield* RateLimit.make({
+        name: "vendor",
+        limits: [{ rate: 1, per: "1 minute", burst: 2 }],
+        onLimit: "reject"
+      })
+      const concurrencyLimit = yield* ConcurrencyLimit.make({ name: "vendor" })
+      const vendor = fake(503)
+      const client = ResilientClient.protect(vendor.client, { rateLimit, concurrencyLimit, backoff: steady })
+      expect(statusOf(yield* ended(client.get(url), "1 second"))).toBe(200)
+      expect(yield* Effect.flip(client.get(url))).toBeInstanceOf(RateLimit.RateLimited)
+    }))
+
+  it.effect("an open circuit is waited out where that is asked for", () =>
+    Effect.gen(function*() {
+      const vendor = fake(503, 503, 503)
+      const client = ResilientClient.protect(vendor.client, {
+        deadline: "2 minutes",
+        breaker: Vendor,
+        backoff: steady,
+        whenOpen: "wait"
+      })
+      expect(statusOf(yield* ended(client.get(url)))).toBe(200)
+      expect(vendor.times()).toEqual([0, 1_000, 3_000, 33_000])
+    }).pipe(Effect.provide(VendorLive)))
+})
+
 describe("ResilientClient: options", () => {
   it("the page of HTTP clients says the defaults", () => {
     const page = readFileSync(new URL("../../../docs/http.md", import.meta.url), "utf8")
-    const { attemptTimeout, backoff, buffered, idempotencyHeader, rateLimited } = ResilientClient.defaults
+    const { attemptTimeout, backoff, buffered, idempotencyHeader, rateLimited, sendDeadline } = ResilientClient.defaults
     expect(backoff).toEqual({ ...Backoff.defaults, maxRetries: 3, maxTotalDelay: "2 minutes" })
     expect(page).toContain("| `backoff` | 1 s, factor 2, cap 60 s, full jitter, 3 retries, 2 min of waiting in all |")
     expect(page).toContain(`| \`attemptTimeout\` | ${attemptTimeout} |`)
     expect(page).toContain(`| \`rateLimited\` | \`"${rateLimited}"\` |`)
     expect(page).toContain(`| \`idempotencyHeader\` | \`"${idempotencyHeader}"\` |`)
     expect(page).toContain(`| \`buffered\` | \`${buffered}\` |`)
+    expect(page).toContain(`| \`sendDeadline\` | \`${sendDeadline}\` |`)
   })
 
   it("a fault in them shows when the client is built", () => {
-    const build = (options: Omit<ResilientClient.Options<Vendor>, "breaker">) => () =>
+    const build = (options: Pick<ResilientClient.Options, "attemptTimeout" | "backoff" | "deadline">) => () =>
       ResilientClient.protect(fake().client, { breaker: Vendor, ...options })
     expect(build({ backoff: { maxRetries: -1 } })).toThrow(/maxRetries .* got -1/)
     expect(build({ attemptTimeout: Duration.infinity })).toThrow(/attemptTimeout/)
+    expect(build({ deadline: 0 })).toThrow(/deadline .* got 0/)
+    const mistyped: object = { retries: 3 }
+    expect(() => ResilientClient.protect(mistyped)).toThrow("there is no option \"retries\"")
   })
 
   it.effect("can be given first or last", () =>

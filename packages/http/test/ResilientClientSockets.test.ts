@@ -21,8 +21,9 @@ class Vendor extends CircuitBreaker.Tag("vendor")<Vendor>() {}
 const Live = Layer.merge(Vendor.layer({ trip: CircuitBreaker.consecutive(3) }), NodeHttpClient.layer)
 const steady = { base: "1 second", jitter: "none" } as const
 
-const protectedClient = (options: Omit<ResilientClient.Options<Vendor>, "breaker"> = {}) =>
-  Effect.map(HttpClient.HttpClient, ResilientClient.protect({ breaker: Vendor, backoff: steady, ...options }))
+const protectedClient = (
+  options: Pick<ResilientClient.Options, "attemptTimeout" | "backoff" | "buffered"> = {}
+) => Effect.map(HttpClient.HttpClient, ResilientClient.protect({ breaker: Vendor, backoff: steady, ...options }))
 
 /** A bare server, whose sockets a test can treat badly; it ends with the scope. */
 const listen = (handler: (request: Http.IncomingMessage, response: Http.ServerResponse, call: number) => void) =>
