@@ -7,9 +7,12 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as fc from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as TestClock from "effect/TestClock"
+import { same, shellRuns } from "./support/runs.js"
+import * as SimulatedClock from "./support/simulatedClock.js"
 
 class Reports extends Bulkhead.Tag("reports")<Reports>() {}
 
@@ -219,6 +222,96 @@ describe("Bulkhead", () => {
       expect((yield* Effect.flip(Effect.void.pipe(Reports.protect))).bulkhead).toBe("reports")
       expect((yield* Effect.flip(Effect.void.pipe(Bulkhead.protect(Reports)))).reason).toBe("full")
     }).pipe(Effect.provide(Reports.layer({ maxConcurrent: 1, maxQueued: 0 }))))
+
+  it.live.prop("runs, lets wait and turns away what a list on paper would, whoever ends, leaves or waits too long", [
+    fc.array(
+      fc.oneof(
+        { weight: 5, arbitrary: fc.constant({ _tag: "call" as const }) },
+        { weight: 3, arbitrary: fc.nat(7).map((which) => ({ _tag: "end" as const, which })) },
+        { weight: 2, arbitrary: fc.nat(7).map((which) => ({ _tag: "interrupt" as const, which })) },
+        { weight: 2, arbitrary: fc.constantFrom(1, 400, 1_000).map((millis) => ({ _tag: "wait" as const, millis })) },
+        { weight: 1, arbitrary: fc.integer({ min: 1, max: 4 }).map((total) => ({ _tag: "resize" as const, total })) }
+      ),
+      { maxLength: 60, size: "max" }
+    ),
+    fc.integer({ min: 1, max: 4 }),
+    fc.integer({ min: 0, max: 4 })
+  ], ([commands, slots, maxQueued]) => {
+    const { clock, now, runUntil, sleeping } = SimulatedClock.make()
+    return Effect.withClock(
+      Effect.gen(function*() {
+        const bulkhead = yield* Bulkhead.make({ name: "x", maxConcurrent: slots, maxQueued, maxWait: 1_000 })
+        let total = slots
+        let running: ReadonlyArray<number> = []
+        let waiting: ReadonlyArray<{ readonly id: number; readonly until: number }> = []
+        let rejected = 0
+        const fibers: Array<Fiber.RuntimeFiber<void, Bulkhead.BulkheadFull>> = []
+        const gates: Array<Deferred.Deferred<void>> = []
+        const started: Array<number> = []
+        const fill = () => {
+          while (running.length < total && waiting.length > 0) {
+            running = [...running, waiting[0]!.id]
+            waiting = waiting.slice(1)
+          }
+        }
+        for (const step of commands) {
+          switch (step._tag) {
+            case "call": {
+              const id = fibers.length
+              const gate = yield* Deferred.make<void>()
+              gates.push(gate)
+              const work = Effect.zipRight(Effect.sync(() => started.push(id)), Deferred.await(gate))
+              fibers.push(yield* Effect.forkDaemon(bulkhead.protect(work)))
+              if (running.length < total) running = [...running, id]
+              else if (waiting.length < maxQueued) waiting = [...waiting, { id, until: now() + 1_000 }]
+              else rejected++
+              break
+            }
+            case "end": {
+              if (running.length === 0) break
+              const id = running[step.which % running.length]!
+              Deferred.unsafeDone(gates[id]!, Exit.void)
+              running = running.filter((other) => other !== id)
+              fill()
+              break
+            }
+            case "interrupt": {
+              const inside = [...running, ...waiting.map(({ id }) => id)]
+              if (inside.length === 0) break
+              const id = inside[step.which % inside.length]!
+              yield* Fiber.interruptFork(fibers[id]!)
+              running = running.filter((other) => other !== id)
+              waiting = waiting.filter((waiter) => waiter.id !== id)
+              fill()
+              break
+            }
+            case "wait": {
+              yield* runUntil(now() + step.millis)
+              const late = waiting.filter(({ until }) => until <= now())
+              rejected += late.length
+              waiting = waiting.filter((waiter) => !late.includes(waiter))
+              break
+            }
+            case "resize": {
+              yield* bulkhead.resize(total = step.total)
+              fill()
+            }
+          }
+          yield* runUntil(now())
+          const stats = yield* bulkhead.stats
+          same(stats.running, running.length, "running")
+          same(stats.waiting, waiting.length, "waiting")
+          same(stats.rejected, rejected, "rejected")
+          same(running.every((id) => started.includes(id)), true, "who has a slot has started")
+          same(sleeping(), waiting.length, "timers")
+        }
+        same(started.every((id, i) => i === 0 || started[i - 1]! < id), true, "started in the order they came")
+        yield* Fiber.interruptAll(fibers)
+        same((yield* bulkhead.stats).running, 0, "running at the end")
+      }),
+      clock
+    )
+  }, shellRuns)
 
   it("refuses options that make no sense, naming the option and the value", () => {
     expect(() => Bulkhead.make({ name: " " })).toThrow(`name must be a name that is not empty, got " "`)

@@ -9,6 +9,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as fc from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
@@ -17,6 +18,9 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
+import { commands, growing, Model, probeTimeout, ramp, threshold } from "./support/circuitModel.js"
+import { same, shellRuns } from "./support/runs.js"
+import * as SimulatedClock from "./support/simulatedClock.js"
 
 class Vendor extends CircuitBreaker.Tag("vendor")<Vendor>() {}
 
@@ -547,6 +551,86 @@ describe("CircuitBreaker", () => {
         stepped
       )
     }))
+
+  it.live.prop("behaves as the diagram says, with calls that are under way, late, hung or interrupted", [
+    commands,
+    fc.integer({ min: 1, max: 3 }),
+    fc.integer({ min: 1, max: 3 }),
+    fc.boolean()
+  ], ([commands, halfOpenPermits, successThreshold, ramps]) => {
+    const { clock, now, runUntil } = SimulatedClock.make()
+    return Effect.withClock(
+      Effect.gen(function*() {
+        const breaker = yield* CircuitBreaker.make({
+          name: "vendor",
+          trip: CircuitBreaker.consecutive(threshold),
+          resetAfter: growing,
+          halfOpenTimeout: probeTimeout,
+          halfOpenPermits,
+          successThreshold,
+          ramp: ramps ? ramp : undefined
+        })
+        const model = new Model(halfOpenPermits, successThreshold, ramps)
+        const running: Array<{
+          readonly id: number
+          readonly answer: Deferred.Deferred<void, "down">
+          readonly fiber: Fiber.RuntimeFiber<void, "down" | CircuitBreaker.CircuitOpen>
+        }> = []
+        const counts = { calls: 0, successes: 0, failures: 0, rejected: 0 }
+        for (const step of commands) {
+          if (step._tag === "wait") yield* runUntil(now() + step.millis)
+          model.tick(now())
+          switch (step._tag) {
+            case "call": {
+              const id = counts.calls++
+              const answer = yield* Deferred.make<void, "down">()
+              const call = Effect.withRandom(breaker.protect(Deferred.await(answer)), Random.fixed([step.draw]))
+              const fiber = yield* Effect.forkDaemon(call)
+              yield* runUntil(now())
+              const retryAfter = model.call(id, now(), step.draw)
+              if (retryAfter === undefined) running.push({ id, answer, fiber })
+              else {
+                counts.rejected++
+                const error = yield* Effect.flip(Fiber.join(fiber))
+                same(
+                  error instanceof CircuitBreaker.CircuitOpen ? Duration.toMillis(error.retryAfter) : undefined,
+                  retryAfter,
+                  "time until a retry"
+                )
+              }
+              break
+            }
+            case "settle": {
+              if (running.length === 0) break
+              const [{ answer, fiber, id }] = running.splice(step.which % running.length, 1) as [
+                (typeof running)[number]
+              ]
+              if (step.verdict === "ignore") yield* Fiber.interrupt(fiber)
+              else {
+                counts[step.verdict === "success" ? "successes" : "failures"]++
+                Deferred.unsafeDone(answer, step.verdict === "success" ? Exit.void : Exit.fail("down"))
+                yield* Fiber.await(fiber)
+              }
+              model.settle(id, step.verdict, now())
+              break
+            }
+            case "hand": {
+              yield* breaker[step.what === "reset" ? "reset" : step.what === "open" ? "forceOpen" : "forceClosed"]
+              model.become(step.what === "reset" ? "closed" : `forced-${step.what}`, now())
+            }
+          }
+          const stats = yield* breaker.stats
+          same(stats.state, model.mode, "state")
+          same(stats.calls, counts.calls, "calls")
+          same(stats.successes, counts.successes, "successes")
+          same(stats.failures, counts.failures, "failures")
+          same(stats.rejected, counts.rejected, "rejected")
+        }
+        yield* Fiber.interruptAll(running.map(({ fiber }) => fiber))
+      }),
+      clock
+    )
+  }, shellRuns)
 
   it.effect("leaks no probe under a storm of interruptions, wherever they strike", () =>
     Effect.forEach([12, 17, 33, 64], (ops) =>

@@ -8,9 +8,11 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as fc from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as TestClock from "effect/TestClock"
+import { same, shellRuns } from "./support/runs.js"
 import * as SimulatedClock from "./support/simulatedClock.js"
 
 class Search extends ConcurrencyLimit.Tag("search")<Search>() {}
@@ -158,6 +160,104 @@ describe("ConcurrencyLimit", () => {
       expect((yield* Effect.flip(Effect.void.pipe(Search.protect))).limiter).toBe("search")
       expect((yield* Effect.flip(Effect.void.pipe(ConcurrencyLimit.protect(Search)))).limiter).toBe("search")
     }).pipe(Effect.provide(Search.layer({ strategy: fixed(1).strategy }))))
+
+  it.live.prop("admits and shows its strategy what a list on paper would, by priority, whoever ends or leaves", [
+    fc.array(
+      fc.oneof(
+        { weight: 5, arbitrary: fc.nat(3).map((priority) => ({ _tag: "call" as const, priority })) },
+        {
+          weight: 4,
+          arbitrary: fc.record({
+            which: fc.nat(7),
+            ends: fc.constantFrom("success" as const, "success" as const, "failure" as const, "ignore" as const)
+          }).map((end) => ({ _tag: "end" as const, ...end }))
+        },
+        { weight: 2, arbitrary: fc.constantFrom(1, 40, 1_000).map((millis) => ({ _tag: "wait" as const, millis })) }
+      ),
+      { maxLength: 80, size: "max" }
+    ),
+    fc.integer({ min: 1, max: 10 })
+  ], ([commands, initial]) => {
+    const { clock, now, runUntil } = SimulatedClock.make()
+    return Effect.withClock(
+      Effect.gen(function*() {
+        const shown: Array<LimitStrategy.Window> = []
+        const strategy: LimitStrategy.LimitStrategy<number> = {
+          initial,
+          limit: (state) => state,
+          next: (state, window) => {
+            shown.push(window)
+            return window.failures > 0 ? state / 2 : state + 1.5
+          }
+        }
+        const shares = [1, 0.6, 0.3] as const
+        const limit = yield* ConcurrencyLimit.make({ name: "x", strategy, every: 100, minimumCalls: 3, shares })
+        let state: number = initial
+        let since: number | undefined
+        let inWindow: Array<{ readonly ok: boolean; readonly elapsed: number }> = []
+        let most = 0
+        let windows = 0
+        let rejected = 0
+        const running: Array<{
+          readonly at: number
+          readonly gate: Deferred.Deferred<void, "down">
+          readonly fiber: Fiber.RuntimeFiber<void, "down" | ConcurrencyLimit.LimitExceeded>
+        }> = []
+        const whole = () => Math.max(1, Math.floor(state))
+        for (const step of commands) {
+          switch (step._tag) {
+            case "call": {
+              const gate = yield* Deferred.make<void, "down">()
+              const call = limit.protect(Deferred.await(gate)).pipe(ConcurrencyLimit.withPriority(step.priority))
+              const fiber = yield* Effect.forkDaemon(call)
+              const open = Math.max(1, Math.floor(whole() * (shares[step.priority] ?? shares[2])))
+              if (running.length < open) {
+                running.push({ at: now(), gate, fiber })
+                most = Math.max(most, running.length)
+                since ??= now()
+              } else rejected++
+              break
+            }
+            case "end": {
+              if (running.length === 0) break
+              const [{ at, fiber, gate }] = running.splice(step.which % running.length, 1) as [(typeof running)[number]]
+              if (step.ends === "ignore") yield* Fiber.interrupt(fiber)
+              else {
+                Deferred.unsafeDone(gate, step.ends === "success" ? Exit.void : Exit.fail("down"))
+                inWindow.push({ ok: step.ends === "success", elapsed: now() - at })
+                yield* Fiber.await(fiber)
+                if (now() - since! >= 100 && inWindow.length >= 3) {
+                  const good = inWindow.filter(({ ok }) => ok)
+                  expect(shown[windows++]).toEqual({
+                    latency: good.reduce((sum, { elapsed }) => sum + elapsed, 0) / good.length,
+                    successes: good.length,
+                    failures: inWindow.length - good.length,
+                    maxInFlight: most
+                  })
+                  state = good.length < inWindow.length ? state / 2 : state + 1.5
+                  since = now()
+                  inWindow = []
+                  most = running.length
+                }
+              }
+              break
+            }
+            case "wait":
+              yield* runUntil(now() + step.millis)
+          }
+          yield* runUntil(now())
+          const stats = yield* limit.stats
+          same(stats.inFlight, running.length, "in flight")
+          same(stats.limit, whole(), "limit")
+          same(stats.rejected, rejected, "rejected")
+          same(shown.length, windows, "windows")
+        }
+        yield* Fiber.interruptAll(running.map(({ fiber }) => fiber))
+        same((yield* limit.stats).inFlight, 0, "in flight at the end")
+      }),
+      clock
+    )
+  }, shellRuns)
 
   it("refuses options that make no sense, naming the option and the value", () => {
     expect(() => ConcurrencyLimit.make({ name: "" })).toThrow(`name must be a name that is not empty, got ""`)

@@ -4,6 +4,8 @@ import * as Events from "@firebreak/core/Events"
 import * as Rejection from "@firebreak/core/Rejection"
 import * as RetryAllowance from "@firebreak/core/RetryAllowance"
 import * as RetryBudget from "@firebreak/core/RetryBudget"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -12,7 +14,8 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/TestClock"
-import { modelRuns, same } from "./support/runs.js"
+import { modelRuns, same, shellRuns } from "./support/runs.js"
+import * as SimulatedClock from "./support/simulatedClock.js"
 
 class Vendor extends RetryBudget.Tag("vendor")<Vendor>() {}
 
@@ -195,6 +198,119 @@ describe("RetryBudget.retry", () => {
       expect([rejected.calls(), final.calls(), deaths]).toEqual([1, 2, 1])
       expect(yield* stats).toMatchObject({ granted: 1 })
     }).pipe(Effect.provide(Vendor.layer({ allowance: small }))))
+
+  it.live.prop("keeps the ledger of all its callers, who succeed, fail, time out, are rejected or leave", [
+    fc.array(
+      fc.oneof(
+        { weight: 4, arbitrary: fc.constant({ _tag: "call" as const }) },
+        {
+          weight: 6,
+          arbitrary: fc.record({
+            which: fc.nat(7),
+            answer: fc.constantFrom("ok" as const, "down" as const, "down" as const, "slow" as const, "full" as const)
+          }).map((answer) => ({ _tag: "answer" as const, ...answer }))
+        },
+        { weight: 1, arbitrary: fc.nat(7).map((which) => ({ _tag: "interrupt" as const, which })) },
+        { weight: 3, arbitrary: fc.constantFrom(1, 500, 1_000).map((millis) => ({ _tag: "wait" as const, millis })) }
+      ),
+      { maxLength: 80, size: "max" }
+    )
+  ], ([commands]) => {
+    const { clock, now, runUntil } = SimulatedClock.make()
+    const price = { down: 5, slow: 10 }
+    const exits = {
+      ok: Exit.void,
+      down: Exit.fail("down"),
+      slow: Exit.fail(new Cause.TimeoutException()),
+      full: Exit.fail(new Full())
+    }
+    return Effect.withClock(
+      Effect.gen(function*() {
+        const budget = yield* RetryBudget.make({ name: "vendor", allowance: small })
+        const schedule = Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(2))
+        let ledger = 20
+        const counts = { granted: 0, refused: 0, refunded: 0 }
+        interface Caller {
+          readonly fiber: Fiber.RuntimeFiber<void, unknown>
+          answer: Deferred.Deferred<void, unknown>
+          attempts: number
+          /** What the retry under way or waited for has cost. */
+          paid: "down" | "slow" | undefined
+          /** When its next attempt begins; undefined while one is under way. */
+          until: number | undefined
+        }
+        const callers: Array<Caller> = []
+        const call = Effect.gen(function*() {
+          const answer = yield* Deferred.make<void, unknown>()
+          // each attempt waits for an answer of its own
+          const attempt: Effect.Effect<void, unknown> = Effect.suspend(() => Deferred.await(caller.answer))
+          const fiber = yield* Effect.forkDaemon(RetryBudget.retryWith(attempt, budget, { schedule }))
+          const caller: Caller = { fiber, answer, attempts: 1, paid: undefined, until: undefined }
+          callers.push(caller)
+        })
+        for (const step of commands) {
+          switch (step._tag) {
+            case "call":
+              yield* call
+              break
+            case "answer": {
+              const attempting = callers.filter(({ until }) => until === undefined)
+              if (attempting.length === 0) break
+              const caller = attempting[step.which % attempting.length]!
+              Deferred.unsafeDone(caller.answer, exits[step.answer])
+              caller.answer = yield* Deferred.make<void, unknown>()
+              const leave = () => callers.splice(callers.indexOf(caller), 1)
+              if (step.answer === "ok") {
+                ledger = Math.min(20, ledger + (caller.paid === undefined ? 1 : price[caller.paid]))
+                leave()
+              } else if (step.answer === "full") {
+                if (caller.paid !== undefined) {
+                  ledger = Math.min(20, ledger + price[caller.paid])
+                  counts.refunded++
+                }
+                leave()
+              } else if (caller.attempts === 3) {
+                leave()
+              } else if (ledger < price[step.answer]) {
+                counts.refused++
+                leave()
+              } else {
+                ledger -= price[step.answer]
+                counts.granted++
+                caller.paid = step.answer
+                caller.attempts++
+                caller.until = now() + 1_000
+              }
+              break
+            }
+            case "interrupt": {
+              if (callers.length === 0) break
+              const [{ fiber, paid, until }] = callers.splice(step.which % callers.length, 1) as [Caller]
+              yield* Fiber.interrupt(fiber)
+              if (until !== undefined && paid !== undefined) {
+                ledger = Math.min(20, ledger + price[paid])
+                counts.refunded++
+              }
+              break
+            }
+            case "wait": {
+              yield* runUntil(now() + step.millis)
+              for (const caller of callers) if (caller.until! <= now()) caller.until = undefined
+            }
+          }
+          yield* runUntil(now())
+          same(ledger >= 0, true, "not overdrawn")
+          const stats = yield* budget.stats
+          same(stats.available, Math.floor(ledger / 5), "available")
+          same(stats.granted, counts.granted, "granted")
+          same(stats.refused, counts.refused, "refused")
+          same(stats.refunded, counts.refunded, "refunded")
+        }
+        yield* Fiber.interruptAll(callers.map(({ fiber }) => fiber))
+      }),
+      clock
+    )
+  }, shellRuns)
 
   it.effect("tells once of a dry spell, and again of the next", () =>
     Effect.gen(function*() {

@@ -1,5 +1,6 @@
 /**
- * How often a property is tried. From outside, `FC_RUNS` sets the runs of the models and `FC_SEED` repeats what failed:
+ * How often a property is tried. From outside, `FC_RUNS` sets the runs of the models (10,000; the shells have a fiftieth
+ * of it) and `FC_SEED` repeats what failed:
  *
  *     FC_SEED=42 npx vitest run --project core gcra
  *
@@ -33,11 +34,13 @@ const times = (numRuns: number): { readonly fastCheck: fc.Parameters<any>; reado
   timeout: 60_000
 })
 
+const runs = fromEnv("FC_RUNS") ?? 10_000
+
 /** A pure function against a model of it. */
-export const modelRuns = times(fromEnv("FC_RUNS") ?? 10_000)
+export const modelRuns = times(runs)
 
 /** What has Effect and a clock around it, under a clock of the test's. */
-export const shellRuns = times(200)
+export const shellRuns = times(Math.ceil(runs / 50))
 
 /**
  * `expect(actual).toBe(expected)` where it matters, which is when they differ: an expectation that holds takes 100 times
