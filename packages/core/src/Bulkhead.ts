@@ -23,6 +23,7 @@ import { Slots } from "./internal/slots.js"
 import { stackless } from "./internal/stackless.js"
 import * as Stage from "./internal/stage.js"
 import * as Time from "./internal/time.js"
+import * as Traced from "./internal/traced.js"
 import * as Rejection from "./Rejection.js"
 import * as Telemetry from "./Telemetry.js"
 
@@ -224,7 +225,8 @@ class Live implements Bulkhead, Stage.Stage {
     if (this.slots.take()) return slot
     const call = new Call()
     if (!this.slots.join(call)) return new Stage.Refused(this.rejection("full", fiber))
-    return new Stage.Waiting(this.maxWait === undefined ? this.wait(call, restore) : this.waitAtMost(call, restore))
+    const wait = this.maxWait === undefined ? this.wait(call, restore) : this.waitAtMost(call, restore)
+    return new Stage.Waiting(Traced.within(fiber, `Bulkhead/${this.name}/wait`, {}, wait))
   }
 
   leave(_ticket: unknown, _cause: Cause.Cause<unknown> | undefined, _fiber: Stage.Running): void {

@@ -22,6 +22,7 @@ import { partTag } from "./internal/partTag.js"
 import { Signal } from "./internal/singleFlight.js"
 import type { Running } from "./internal/stage.js"
 import * as Time from "./internal/time.js"
+import * as Traced from "./internal/traced.js"
 import * as Telemetry from "./Telemetry.js"
 
 /**
@@ -274,10 +275,12 @@ class Hedger implements Hedge {
     const startedAt = Time.monotonicMillis(fiber)
     const attempts = new Attempts<A, E>()
     return Effect.uninterruptibleMask((restore) => {
-      const start = Effect.map(Effect.forkDaemon(restore(effect)), (attempt) => attempts.add(attempt))
+      const start = (attempt: Effect.Effect<A, E, R>) =>
+        Effect.map(Effect.forkDaemon(restore(attempt)), (running) => attempts.add(running))
+      const hedge = start(Traced.within(fiber, `Hedge/${this.name}/hedge`, {}, effect))
       return Effect.gen(this, function*() {
-        yield* start
-        const starter = yield* Effect.forkDaemon(this.backups(start, delay, attempts))
+        yield* start(effect)
+        const starter = yield* Effect.forkDaemon(this.backups(hedge, delay, attempts))
         const decided = yield* Effect.exit(restore(attempts.decided.await))
         // the starter first: what it has started by then is among the attempts
         yield* Fiber.interrupt(starter)

@@ -25,6 +25,7 @@ import { partTag } from "./internal/partTag.js"
 import { stackless } from "./internal/stackless.js"
 import * as Stage from "./internal/stage.js"
 import * as Time from "./internal/time.js"
+import * as Traced from "./internal/traced.js"
 import * as Rejection from "./Rejection.js"
 import * as Telemetry from "./Telemetry.js"
 
@@ -300,7 +301,9 @@ class Live implements RateLimit, Stage.Stage {
     const wait = Gcra.forecast(this.limits, this.state, cost, this.ahead, now) - now
     return wait > this.maxWait
       ? new Stage.Refused(this.rejection(wait, fiber))
-      : new Stage.Waiting(this.wait(new Call(cost, now + this.maxWait), restore))
+      : new Stage.Waiting(
+        Traced.within(fiber, `RateLimit/${this.name}/wait`, {}, this.wait(new Call(cost, now + this.maxWait), restore))
+      )
   }
 
   leave(): void {}

@@ -17,6 +17,7 @@ import type { Measure } from "../Telemetry.js"
 import { stackless } from "./stackless.js"
 import * as Stage from "./stage.js"
 import * as Time from "./time.js"
+import * as Traced from "./traced.js"
 import { verdictOf } from "./verdict.js"
 
 /** Options with their defaults, in milliseconds. */
@@ -149,7 +150,10 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
     const now = this.advance(fiber)
     const [state, decision] = CircuitState.acquire(this.settings.machine, this.state, now, this.draw)
     this.become(state, fiber)
-    if (decision._tag === "Admit") return decision.permit
+    if (decision._tag === "Admit") {
+      if (decision.permit.probe !== undefined) Traced.note(fiber, "CircuitProbed", { breaker: this.name })
+      return decision.permit
+    }
     this.rejected++
     return this.settings.observeOnly ? untracked : new Stage.Refused(this.rejection(decision.retryAfter))
   }

@@ -24,6 +24,7 @@ import type { Plan } from "./backoffPlan.js"
 import * as Stage from "./stage.js"
 import * as Time from "./time.js"
 import { isLive, Timer } from "./timer.js"
+import * as Traced from "./traced.js"
 import type { Verdict } from "./verdict.js"
 
 /** A policy's options, compiled. */
@@ -145,16 +146,23 @@ export class Call {
     return this.run()
   }
 
+  /** What an attempt runs: after the first it has a span of its own, where the call is traced. */
+  private get target(): Effect.Effect<any, any, any> {
+    return this.last === undefined
+      ? this.effect
+      : Traced.within(this.fiber, "Policy/retry", { "firebreak.name": this.parts.name }, this.effect)
+  }
+
   private run(): Effect.Effect<any, any, any> {
     const { timeout } = this.policy
-    if (timeout === undefined) return Effect.matchCauseEffect(this.restore(this.effect), this)
+    if (timeout === undefined) return Effect.matchCauseEffect(this.restore(this.target), this)
     const { error, millis } = timeout
     if (!timeout.byTimer) {
-      const timed = Effect.timeoutFail(this.effect, { duration: Duration.millis(millis), onTimeout: error })
+      const timed = Effect.timeoutFail(this.target, { duration: Duration.millis(millis), onTimeout: error })
       return Effect.matchCauseEffect(this.restore(timed), this)
     }
     this.timer = new Timer(this.fiber)
-    const attempt = Effect.matchCauseEffect(this.restore(this.effect), this)
+    const attempt = Effect.matchCauseEffect(this.restore(this.target), this)
     if (!isLive(this.fiber, millis)) return Effect.zipRight(this.timer.sleep(millis), attempt)
     this.timer.set(millis)
     return attempt
