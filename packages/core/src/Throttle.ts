@@ -43,6 +43,11 @@ export interface Options {
   readonly multiplier?: number | undefined
   /** How far back requests count. Default 2 minutes. */
   readonly within?: Duration.DurationInput | undefined
+  /**
+   * Fewer requests than this within the window tell nothing, and none is rejected. Default 1; more for a caller of few
+   * calls, whose first failure says little.
+   */
+  readonly minimumCalls?: number | undefined
   /** The highest probability of rejection: the rest are probes. Default 0.9. */
   readonly maxProbability?: number | undefined
   /**
@@ -58,7 +63,7 @@ export interface Options {
  * @since 0.1.0
  * @category options
  */
-export const defaults = { multiplier: 2, within: "2 minutes", maxProbability: 0.9 } as const
+export const defaults = { multiplier: 2, within: "2 minutes", minimumCalls: 1, maxProbability: 0.9 } as const
 
 /**
  * @since 0.1.0
@@ -142,6 +147,7 @@ export const make = (options: Options & { readonly name: string }): Effect.Effec
       max: 1_000
     }),
     within: Check.millis("Throttle", "within", options.within ?? defaults.within, { min: buckets }),
+    minimumCalls: Check.whole("Throttle", "minimumCalls", options.minimumCalls ?? defaults.minimumCalls, { min: 1 }),
     maxProbability: Check.between("Throttle", "maxProbability", options.maxProbability ?? defaults.maxProbability, {
       min: 0,
       max: 1
@@ -206,6 +212,7 @@ export const protect =
 interface Settings {
   readonly multiplier: number
   readonly within: number
+  readonly minimumCalls: number
   readonly maxProbability: number
   readonly classify: ((error: unknown) => Verdict) | undefined
 }
@@ -283,7 +290,8 @@ class Adaptive implements Throttle, Stage.Stage {
 
   private probabilityAt(now: number): number {
     this.window.expire(now)
-    return probability(this.window.sum(requests), this.window.sum(accepts), this.settings)
+    const seen = this.window.sum(requests)
+    return seen < this.settings.minimumCalls ? 0 : probability(seen, this.window.sum(accepts), this.settings)
   }
 
   private reject(probability: number, now: number, fiber: Stage.Running): Throttled {

@@ -118,11 +118,12 @@ describe("the tables of defaults in docs/", () => {
   })
 
   it("are those of Throttle", () => {
-    const { maxProbability, multiplier, within, ...others } = Throttle.defaults
+    const { maxProbability, minimumCalls, multiplier, within, ...others } = Throttle.defaults
     expect(others).toEqual({})
     expect(defaultsOf("throttle")).toMatchObject({
       multiplier: `${multiplier}`,
       within,
+      minimumCalls: `${minimumCalls}`,
       maxProbability: `${maxProbability}`
     })
   })
