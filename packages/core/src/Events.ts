@@ -138,6 +138,24 @@ export interface Catalog {
   EscalationFailed: { readonly name: string; readonly error: string }
   HealingResumed: { readonly name: string }
 
+  // Supervision
+  ChildRestarting: {
+    readonly name: string
+    readonly child: string
+    readonly restarts: number
+    readonly with: ReadonlyArray<string>
+    readonly delayMillis: number
+    readonly error: string
+  }
+  ChildEnded: { readonly name: string; readonly child: string; readonly error: string }
+  ChildLeftBehind: { readonly name: string; readonly child: string; readonly afterMillis: number }
+  SupervisionGaveUp: {
+    readonly name: string
+    readonly child: string
+    readonly restarts: number
+    readonly error: string
+  }
+
   // Autoscale
   Scaled: { readonly name: string; readonly from: number; readonly to: number; readonly dryRun: boolean }
   ScaleFailed: { readonly name: string; readonly from: number; readonly to: number; readonly error: string }

@@ -272,6 +272,16 @@ export * as Telemetry from "./Telemetry.js"
 /**
  * @since 0.1.0
  */
+export * as Supervision from "./Supervision.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as SupervisionState from "./SupervisionState.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Throttle from "./Throttle.js"
 
 /**

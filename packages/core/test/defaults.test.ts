@@ -14,6 +14,7 @@ import * as LoopGuard from "@firebreak/core/LoopGuard"
 import * as RateLimit from "@firebreak/core/RateLimit"
 import * as Reconcile from "@firebreak/core/Reconcile"
 import * as RetryAllowance from "@firebreak/core/RetryAllowance"
+import * as Supervision from "@firebreak/core/Supervision"
 import * as Throttle from "@firebreak/core/Throttle"
 import { readFileSync } from "node:fs"
 
@@ -68,6 +69,7 @@ describe("the tables of defaults in docs/", () => {
   it.each([
     ["loop-guard", LoopGuard.defaults],
     ["autoscale", Autoscale.defaults],
+    ["supervision", Supervision.defaults],
     ["reconcile", { ...Reconcile.defaults, isSame: "`Equal.equals`" }]
   ])("are those of %s", (page, defaults) => {
     expect(defaultsOf(page)).toEqual(
