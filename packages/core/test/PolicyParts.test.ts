@@ -19,6 +19,8 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/TestClock"
+import { shellRuns } from "./support/runs.js"
+import * as SimulatedClock from "./support/simulatedClock.js"
 
 /** How one call of a script goes: how long it waits for its turn, how long it takes, and how it ends. */
 const call = fc.record({
@@ -46,73 +48,109 @@ const ending = (exit: Exit.Exit<unknown, unknown>): string =>
       })
   })
 
-/** Runs the script, each call on a fiber of its own, and tells how every call ended and when. */
-const play = <E>(
+/** Runs the script by a clock of its own, each call on a fiber of its own; tells how every call ended and when. */
+const play = <E, P>(
   script: Script,
-  protect: (effect: Effect.Effect<string, "down">) => Effect.Effect<string, E>
-) =>
-  Effect.gen(function*() {
-    const fibers: Array<Fiber.RuntimeFiber<readonly [string, number]>> = []
-    for (const { after, ends, takes } of script) {
-      yield* TestClock.adjust(after)
-      const work = Effect.zipRight(
-        takes === 0 ? Effect.void : Effect.sleep(takes),
-        ends === "ok"
-          ? Effect.succeed("ok")
-          : ends === "fail"
-          ? Effect.fail("down" as const)
-          : ends === "die"
-          ? Effect.die("bug")
-          : Effect.interrupt
-      )
-      fibers.push(
-        yield* Effect.fork(
-          Effect.flatMap(Effect.exit(protect(work)), (exit) =>
-            Effect.map(Clock.currentTimeMillis, (at) => [ending(exit), at] as const))
+  make: Effect.Effect<P>,
+  protect: (part: P, effect: Effect.Effect<string, "down">) => Effect.Effect<string, E>
+): Effect.Effect<readonly [part: P, calls: ReadonlyArray<readonly [string, number]>]> => {
+  const { clock, now, runUntil } = SimulatedClock.make()
+  return Effect.withClock(
+    Effect.gen(function*() {
+      const part = yield* make
+      const fibers: Array<Fiber.RuntimeFiber<readonly [string, number]>> = []
+      for (const { after, ends, takes } of script) {
+        yield* runUntil(now() + after)
+        const work = Effect.zipRight(
+          takes === 0 ? Effect.void : Effect.sleep(takes),
+          ends === "ok"
+            ? Effect.succeed("ok")
+            : ends === "fail"
+            ? Effect.fail("down" as const)
+            : ends === "die"
+            ? Effect.die("bug")
+            : Effect.interrupt
         )
-      )
-      yield* Effect.yieldNow()
-    }
-    yield* TestClock.adjust("1 hour")
-    return yield* Effect.forEach(fibers, Fiber.join)
-  })
+        fibers.push(
+          yield* Effect.fork(Effect.map(Effect.exit(protect(part, work)), (exit) => [ending(exit), now()] as const))
+        )
+      }
+      yield* runUntil(now() + 3_600_000)
+      return [part, yield* Effect.forEach(fibers, Fiber.join)] as const
+    }),
+    clock
+  )
+}
 
 describe("a part alone and the same part in a Policy", () => {
-  it.effect.prop("circuit breaker: same answers at the same times, same stats", [
+  it.live.prop("circuit breaker: same answers at the same times, same stats", [
     fc.array(call, { maxLength: 25 }),
     fc.integer({ min: 1, max: 3 })
   ], ([script, halfOpenPermits]) =>
     Effect.gen(function*() {
-      const options = {
+      const make = CircuitBreaker.make({
         name: "b",
         trip: CircuitBreaker.consecutive(2),
         resetAfter: "5 seconds",
         halfOpenPermits,
         halfOpenTimeout: "10 seconds"
-      } as const
-      const [alone, inPolicy] = [yield* CircuitBreaker.make(options), yield* CircuitBreaker.make(options)]
-      const first = yield* play(script, alone.protect)
-      yield* TestClock.setTime(0)
-      const second = yield* play(script, Policy.make({ breaker: inPolicy }))
+      })
+      const [alone, first] = yield* play(script, make, (breaker, work) => breaker.protect(work))
+      const [inPolicy, second] = yield* play(script, make, (breaker, work) => Policy.make({ breaker })(work))
       expect(second).toEqual(first)
       expect(yield* inPolicy.stats).toEqual(yield* alone.stats)
-    }), { fastCheck: { numRuns: 40 }, timeout: 30_000 })
+    }), shellRuns)
 
-  it.effect.prop("bulkhead: same answers at the same times, nothing held at the end", [
+  it.live.prop("bulkhead: same answers at the same times, nothing held at the end", [
     fc.array(call, { maxLength: 25 })
   ], ([script]) =>
     Effect.gen(function*() {
-      const options = { name: "b", maxConcurrent: 2, maxQueued: 3, maxWait: "5 seconds" } as const
-      const [alone, inPolicy] = [yield* Bulkhead.make(options), yield* Bulkhead.make(options)]
-      const first = yield* play(script, alone.protect)
-      yield* TestClock.setTime(0)
-      const second = yield* play(script, Policy.make({ bulkhead: inPolicy }))
+      const make = Bulkhead.make({ name: "b", maxConcurrent: 2, maxQueued: 3, maxWait: "5 seconds" })
+      const [alone, first] = yield* play(script, make, (bulkhead, work) => bulkhead.protect(work))
+      const [inPolicy, second] = yield* play(script, make, (bulkhead, work) => Policy.make({ bulkhead })(work))
       expect(second).toEqual(first)
       expect(yield* inPolicy.stats).toEqual(yield* alone.stats)
       expect(yield* inPolicy.stats).toMatchObject({ running: 0, waiting: 0 })
-    }), { fastCheck: { numRuns: 40 }, timeout: 30_000 })
+    }), shellRuns)
 
-  it.effect.prop("backoff: the same attempts at the same times as with Effect.retry", [
+  it.live.prop("rate limit, concurrency limit and throttle: same answers at the same times", [
+    fc.array(call, { maxLength: 25 }),
+    fc.integer()
+  ], ([script, seed]) =>
+    Effect.gen(function*() {
+      const same = <P, E>(
+        make: Effect.Effect<P>,
+        protect: (part: P, work: Effect.Effect<string, "down">) => Effect.Effect<string, E>,
+        policy: (part: P, work: Effect.Effect<string, "down">) => Effect.Effect<string, E>
+      ) =>
+        Effect.gen(function*() {
+          const [, first] = yield* Effect.withRandom(play(script, make, protect), Random.make(seed))
+          const [, second] = yield* Effect.withRandom(play(script, make, policy), Random.make(seed))
+          expect(second).toEqual(first)
+        })
+      yield* same(
+        RateLimit.make({ name: "r", limits: [{ rate: 1, per: "5 seconds", burst: 2 }], maxWait: "10 seconds" }),
+        (rateLimit, work) => rateLimit.protect(work),
+        (rateLimit, work) => Policy.make({ rateLimit })(work)
+      )
+      yield* same(
+        ConcurrencyLimit.make({
+          name: "c",
+          strategy: ConcurrencyLimit.aimd({ initial: 2, min: 1 }),
+          every: 0,
+          minimumCalls: 1
+        }),
+        (concurrencyLimit, work) => concurrencyLimit.protect(work),
+        (concurrencyLimit, work) => Policy.make({ concurrencyLimit })(work)
+      )
+      yield* same(
+        Throttle.make({ name: "t" }),
+        (throttle, work) => throttle.protect(work),
+        (throttle, work) => Policy.make({ throttle })(work)
+      )
+    }), shellRuns)
+
+  it.live.prop("backoff: the same attempts at the same times as with Effect.retry", [
     fc.integer({ min: 0, max: 7 }),
     fc.constantFrom("none" as const, "full" as const, "decorrelated" as const),
     fc.integer()
@@ -121,14 +159,14 @@ describe("a part alone and the same part in a Policy", () => {
       const schedule = Backoff.make({ base: 100, jitter, maxRetries: 5, maxTotalDelay: "2 seconds" })
       const attempts = (retry: <A>(effect: Effect.Effect<A, "down">) => Effect.Effect<A, "down">) =>
         Effect.gen(function*() {
-          yield* TestClock.setTime(0)
+          const { clock, now, runUntil } = SimulatedClock.make()
           const times: Array<number> = []
-          const work = Effect.flatMap(Clock.currentTimeMillis, (now) => {
-            times.push(Math.round(now))
+          const work = Effect.suspend(() => {
+            times.push(Math.round(now()))
             return times.length > failures ? Effect.succeed("ok") : Effect.fail("down" as const)
           })
-          const fiber = yield* Effect.fork(Effect.exit(retry(work)))
-          yield* TestClock.adjust("1 hour")
+          const fiber = yield* Effect.fork(Effect.withClock(Effect.exit(retry(work)), clock))
+          yield* runUntil(3_600_000)
           return [times, ending(yield* Fiber.join(fiber))]
         }).pipe(Effect.withRandom(Random.make(seed)))
       const plain = yield* attempts(Effect.retry(schedule))
@@ -136,7 +174,7 @@ describe("a part alone and the same part in a Policy", () => {
       // and behind a schedule that only looks like another one, so that Policy drives it
       const driven = Schedule.map(schedule, (retry) => retry)
       expect(yield* attempts(Policy.make({ retry: { schedule: driven, while: () => true } }))).toEqual(plain)
-    }), { fastCheck: { numRuns: 15 }, timeout: 30_000 })
+    }), shellRuns)
 })
 
 describe("Policy", () => {

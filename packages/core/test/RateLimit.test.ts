@@ -12,6 +12,7 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as TestClock from "effect/TestClock"
 import { type Start, worstExcess } from "./support/rate.js"
+import { shellRuns } from "./support/runs.js"
 import * as SimulatedClock from "./support/simulatedClock.js"
 
 class Search extends RateLimit.Tag("search")<Search>() {}
@@ -249,7 +250,7 @@ describe("RateLimit", () => {
         [{ interval: 100, burst: burst + slack(100) }, { interval: 250, burst: burst * 2 + slack(250) }],
         starts
       )).toBeLessThanOrEqual(0.001)
-    }), { fastCheck: { numRuns: 200 } })
+    }), shellRuns)
 
   it.effect("tells of every call it turns away", () =>
     Effect.gen(function*() {

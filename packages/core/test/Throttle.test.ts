@@ -11,7 +11,8 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as TestClock from "effect/TestClock"
-import { modelRuns } from "./support/runs.js"
+import { modelRuns, same, shellRuns } from "./support/runs.js"
+import * as SimulatedClock from "./support/simulatedClock.js"
 
 class Search extends Throttle.Tag("search")<Search>() {}
 
@@ -65,38 +66,39 @@ describe("Throttle", () => {
       expect(yield* Effect.exit(throttle.protect(Effect.die("bug")))).toEqual(Exit.die("bug"))
     }))
 
-  it.effect.prop("counts what a list of everything that happened counts", [fc.array(command, { maxLength: 80 })], ([
+  it.live.prop("counts what a list of everything that happened counts", [fc.array(command, { maxLength: 80 })], ([
     commands
-  ]) =>
-    Effect.gen(function*() {
-      const throttle = yield* Throttle.make({
-        name: "search",
-        classify: (error) => error === "ignore" ? "ignore" : "failure"
-      })
-      let history: Array<{ readonly at: number; readonly accepted: boolean }> = []
-      let now = 0
-      for (const step of commands) {
-        if ("wait" in step) {
-          now += step.wait
-          yield* TestClock.adjust(step.wait)
-        } else {
-          const call = step.outcome === "success" ? Effect.void : Effect.fail(step.outcome)
-          const exit = yield* Effect.either(throttle.protect(call))
-          const refused = Either.isLeft(exit) && exit.left instanceof Throttle.Throttled
-          if (refused || step.outcome !== "ignore") {
-            history.push({ at: now, accepted: !refused && step.outcome === "success" })
-          }
-        }
-        const young = (at: number) => Math.floor(at / 2_000) > Math.floor(now / 2_000) - 60
-        history = history.filter(({ at }) => young(at))
-        const accepts = history.filter(({ accepted }) => accepted).length
-        expect(yield* throttle.stats).toMatchObject({
-          requests: history.length,
-          accepts,
-          probability: Throttle.probability(history.length, accepts)
+  ]) => {
+    const { clock, now, runUntil } = SimulatedClock.make()
+    return Effect.withClock(
+      Effect.gen(function*() {
+        const throttle = yield* Throttle.make({
+          name: "search",
+          classify: (error) => error === "ignore" ? "ignore" : "failure"
         })
-      }
-    }), { fastCheck: { numRuns: 200 }, timeout: 30_000 })
+        let history: Array<{ readonly at: number; readonly accepted: boolean }> = []
+        for (const step of commands) {
+          if ("wait" in step) yield* runUntil(now() + step.wait)
+          else {
+            const call = step.outcome === "success" ? Effect.void : Effect.fail(step.outcome)
+            const exit = yield* Effect.either(throttle.protect(call))
+            const refused = Either.isLeft(exit) && exit.left instanceof Throttle.Throttled
+            if (refused || step.outcome !== "ignore") {
+              history.push({ at: now(), accepted: !refused && step.outcome === "success" })
+            }
+          }
+          const young = (at: number) => Math.floor(at / 2_000) > Math.floor(now() / 2_000) - 60
+          history = history.filter(({ at }) => young(at))
+          const accepts = history.filter(({ accepted }) => accepted).length
+          const stats = yield* throttle.stats
+          same(stats.requests, history.length, "requests")
+          same(stats.accepts, accepts, "accepts")
+          same(stats.probability, Throttle.probability(history.length, accepts), "probability")
+        }
+      }),
+      clock
+    )
+  }, shellRuns)
 
   it.effect("rejects nothing while half of the calls are accepted", () =>
     Effect.gen(function*() {
@@ -228,6 +230,14 @@ describe("Throttle", () => {
       expect(requests).toBeGreaterThanOrEqual(ended)
       expect(requests).toBeLessThanOrEqual(started)
     }).pipe(Effect.withRandom(Random.make("seed"))))
+
+  it.effect("judges nothing by fewer calls than it is to have seen", () =>
+    Effect.gen(function*() {
+      const throttle = yield* Throttle.make({ name: "search", minimumCalls: 3 })
+      const call = Effect.flip(throttle.protect(Effect.fail("down")))
+      expect(yield* Effect.replicateEffect(call, 3)).toEqual(["down", "down", "down"])
+      expect(yield* call).toBeInstanceOf(Throttle.Throttled)
+    }).pipe(Effect.withRandom(Random.fixed([0]))))
 
   it("refuses options that make no sense, naming the option and the value", () => {
     expect(() => Throttle.make({ name: "" })).toThrow(/name must be a name/)
