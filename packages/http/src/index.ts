@@ -17,6 +17,11 @@ export * as HealthRoutes from "./HealthRoutes.js"
 /**
  * @since 0.1.0
  */
+export * as MetricsRoute from "./MetricsRoute.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as ResilientClient from "./ResilientClient.js"
 
 /**
