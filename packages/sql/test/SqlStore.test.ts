@@ -39,11 +39,13 @@ CheckpointStoreSuite.suite("SQLite", layer, {
 
 const lease = Duration.seconds(30)
 const ask = (key: string) => ({ scope: "", operation: "op", key, fingerprint: "f", lease })
-const begin = { runId: "r", workflow: "w", key: "r", payload: "{}", lease }
+const begin = { runId: "r", workflow: "w", key: "r", payload: "{}", version: "1", lease, maxStalls: 20 }
 const step = (seq: number): Step => ({
   runId: "r",
   seq,
   name: `step ${seq}`,
+  kind: "step",
+  branch: "main",
   exit: `{"value":${seq}}`,
   startedAt: 10 * seq,
   endedAt: 10 * seq + 5

@@ -8,17 +8,28 @@ import { temporaryFile } from "./fixtures/temporary.js"
 
 const open = Effect.flatMap(temporaryFile, (filename) => SqliteClient.make({ filename, busyTimeout: 1_000 }))
 
+const asked = (runId: string) => ({
+  runId,
+  workflow: "w",
+  version: "1",
+  key: runId,
+  payload: "{}",
+  lease: 1e9,
+  maxStalls: 20,
+  accepts: [],
+  parent: null,
+  deadline: null,
+  existing: false
+})
+
 const begin = (client: SqliteClient.SqliteClient, runId: string) =>
-  Effect.flatMap(
-    SqliteClient.currentMoment,
-    (now) => client.request("begin", { ...now, runId, workflow: "w", key: runId, payload: "{}", lease: 1e9 })
-  )
+  Effect.flatMap(SqliteClient.currentMoment, (now) => client.request("begin", { ...now, ...asked(runId) }))
 
 describe("SqliteClient", () => {
   it.scoped("opens with a write-ahead log that is flushed at every commit", () =>
     Effect.gen(function*() {
       const { connection } = yield* open
-      assert.deepStrictEqual(connection, { journalMode: "wal", synchronous: 2, schema: 2 })
+      assert.deepStrictEqual(connection, { journalMode: "wal", synchronous: 2, schema: 3 })
     }))
 
   it.scoped("commits what is asked at once in few transactions", () =>
@@ -37,7 +48,16 @@ describe("SqliteClient", () => {
       const { token } = claimed(yield* begin(client, "r"))
       const save = (seq: number, endedAt: number) =>
         Effect.flatMap(SqliteClient.currentMoment, (now) => {
-          const step = { runId: "r", seq, name: `step ${seq}`, exit: "null", startedAt: 1, endedAt }
+          const step = {
+            runId: "r",
+            seq,
+            name: `step ${seq}`,
+            kind: "step" as const,
+            branch: "main" as const,
+            exit: "null",
+            startedAt: 1,
+            endedAt
+          }
           return Effect.exit(client.request("save", { ...now, token, step }))
         })
       // 1.5 is no whole number of milliseconds, which the table refuses
@@ -92,7 +112,7 @@ describe("SqliteClient", () => {
       const fiber = yield* Effect.fork(
         client.request(
           "begin",
-          { ...now, runId: "r", workflow: "w", key: "r", payload: "{}", lease: 1e9 },
+          { ...now, ...asked("r") },
           (answer) => answers.push(answer._tag)
         )
       )

@@ -14,7 +14,7 @@ import { temporaryFile } from "./fixtures/temporary.js"
 
 const lease = Duration.hours(1)
 const ask = (key: string) => ({ scope: "", operation: "op", key, fingerprint: "f", lease })
-const begin = { runId: "r", workflow: "w", key: "r", payload: "{}", lease }
+const begin = { runId: "r", workflow: "w", key: "r", payload: "{}", version: "1", lease, maxStalls: 20 }
 
 const open = (options: SqlStore.SqliteOptions) =>
   Effect.map(Layer.build(SqlStore.layerSqlite(options)), (context) => ({

@@ -178,7 +178,10 @@ const said: Partial<Record<Name, string>> = {
   renewRun: "renew",
   releaseRun: "release",
   listRuns: "list",
-  pruneRuns: "prune"
+  pruneRuns: "prune",
+  verifyFile: "verify",
+  verifyRuns: "verify",
+  verifyActions: "verify"
 }
 
 const open = ({ busyTimeout, filename }: { readonly filename: string; readonly busyTimeout: number }) =>

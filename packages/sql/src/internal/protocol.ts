@@ -45,14 +45,34 @@ export interface ActionRow extends ActionId {
 export interface RunRow {
   readonly runId: string
   readonly workflow: string
+  readonly version: string
   readonly key: string
   readonly payload: string
-  readonly status: CheckpointStore.Run["status"]
+  readonly parent: string | null
+  readonly status: CheckpointStore.Status
   readonly exit: string | null
   readonly recoveries: number
+  readonly stalls: number
+  readonly deadlineAt: number | null
+  readonly cancelled: string | null
   readonly createdAt: number
   readonly updatedAt: number
   readonly completedAt: number | null
+}
+
+export type StartedRow = Omit<CheckpointStore.Started, "wakeAt"> & { readonly wakeAt: number | null }
+
+/** All that is known of a run: steps by `seq`. */
+export interface ProgressRow {
+  readonly run: RunRow
+  readonly steps: ReadonlyArray<CheckpointStore.Step>
+  readonly started: ReadonlyArray<StartedRow>
+  readonly signals: ReadonlyArray<CheckpointStore.Signal>
+}
+
+/** Null stands for any. */
+export type RunFilter = {
+  readonly [K in keyof CheckpointStore.Filter]-?: NonNullable<CheckpointStore.Filter[K]> | null
 }
 
 /** An answer in which `retryAfter` is a number of microseconds. */
@@ -66,7 +86,11 @@ export type ClaimAnswer =
   | { readonly _tag: "Completed"; readonly row: ActionRow }
   | InProgress
 
-export type BeginAnswer = Exclude<CheckpointStore.Begin, { readonly _tag: "InProgress" }> | InProgress
+export type BeginAnswer =
+  | Extract<CheckpointStore.Begin, { readonly _tag: "Missing" | "Mismatch" | "OtherVersion" }>
+  | { readonly _tag: "Finished"; readonly run: RunRow }
+  | InProgress
+  | (ProgressRow & Pick<CheckpointStore.Claimed, "_tag" | "token" | "resumed" | "now">)
 
 export interface Operation<Request, Answer> {
   readonly request: Request
@@ -87,37 +111,79 @@ export interface ActionOperations {
   readonly prune: Operation<Moment & { readonly limit: number }, number>
 }
 
-export interface RunOperations {
+/** Names a run as its owner does. */
+interface Owned extends Moment {
+  readonly runId: string
+  readonly token: number
+}
+
+export interface OwnerOperations {
   readonly begin: Operation<
-    Leased & { readonly runId: string; readonly workflow: string; readonly key: string; readonly payload: string },
+    & Leased
+    & Pick<CheckpointStore.BeginRequest, "runId" | "workflow" | "key" | "payload" | "version" | "maxStalls">
+    & {
+      readonly accepts: ReadonlyArray<string>
+      readonly parent: string | null
+      /** In milliseconds. */
+      readonly deadline: number | null
+      readonly existing: boolean
+    },
     BeginAnswer
   >
-  readonly renewRun: Operation<Leased & { readonly runId: string; readonly token: number }, boolean>
-  readonly save: Operation<Moment & { readonly token: number; readonly step: CheckpointStore.Step }, boolean>
-  readonly finish: Operation<
+  /** Null when the run was taken over. */
+  readonly renewRun: Operation<Owned & Leased, { readonly cancelled: string | null } | null>
+  /** Null when the run was taken over. */
+  readonly start: Operation<
     Moment & {
-      readonly runId: string
       readonly token: number
-      readonly status: "succeeded" | "failed"
-      readonly exit: string
+      readonly step: Omit<StartedRow, "wakeAt">
+      /** In milliseconds. */
+      readonly wait: number | null
     },
+    { readonly started: StartedRow; readonly now: number } | null
+  >
+  readonly save: Operation<Moment & { readonly token: number; readonly step: CheckpointStore.Step }, boolean>
+  readonly expire: Operation<
+    Moment & { readonly token: number; readonly step: CheckpointStore.Step },
+    CheckpointStore.Expiry
+  >
+  readonly finish: Operation<
+    Owned & { readonly status: "succeeded" | "failed" | "cancelled"; readonly exit: string },
     boolean
   >
-  readonly releaseRun: Operation<Moment & { readonly runId: string; readonly token: number }, null>
-  readonly load: Operation<
-    { readonly runId: string },
-    { readonly run: RunRow; readonly steps: ReadonlyArray<CheckpointStore.Step> } | null
+  readonly releaseRun: Operation<Owned & { readonly failed: boolean }, null>
+}
+
+/** What anybody may do with runs. */
+export interface AdminOperations {
+  readonly send: Operation<Moment & Omit<CheckpointStore.Signal, "sentAt">, CheckpointStore.Sent>
+  readonly received: Operation<{ readonly runIds: ReadonlyArray<string> }, ReadonlyArray<CheckpointStore.Signal>>
+  readonly cancel: Operation<Moment & { readonly runId: string; readonly reason: string }, CheckpointStore.Cancelled>
+  readonly settle: Operation<
+    Moment & { readonly runId: string; readonly name: string; readonly exit: string | null },
+    boolean
   >
-  readonly listRuns: Operation<
-    { readonly workflow: string | null; readonly status: string | null },
-    ReadonlyArray<RunRow>
-  >
+  readonly requeue: Operation<Moment & { readonly runId: string }, boolean>
+  readonly load: Operation<{ readonly runId: string }, ProgressRow | null>
+  readonly listRuns: Operation<RunFilter, ReadonlyArray<RunRow>>
   readonly clear: Operation<Moment & { readonly runId: string }, boolean>
   readonly pruneRuns: Operation<{ readonly completedBefore: number; readonly limit: number }, number>
 }
 
+/** Looks for damage in `limit` records after `after` (null: from the first on); `next` is null at the end. */
+type Look<Position> = Operation<
+  { readonly after: Position | null; readonly limit: number },
+  { readonly damage: ReadonlyArray<CheckpointStore.Damage>; readonly next: Position | null }
+>
+
+export interface VerifyOperations {
+  readonly verifyFile: Operation<null, ReadonlyArray<CheckpointStore.Damage>>
+  readonly verifyRuns: Look<number>
+  readonly verifyActions: Look<ActionId>
+}
+
 /** Every operation of the writer by its name. */
-export interface Operations extends ActionOperations, RunOperations {}
+export interface Operations extends ActionOperations, OwnerOperations, AdminOperations, VerifyOperations {}
 
 export type Name = keyof Operations
 

@@ -12,7 +12,10 @@ import { parentPort, receiveMessageOnPort, workerData } from "node:worker_thread
 import * as Actions from "./writer/actions.js"
 import { describe, isBusy } from "./writer/failure.js"
 import { open, watch } from "./writer/open.js"
+import * as RunAdmin from "./writer/runAdmin.js"
 import * as Runs from "./writer/runs.js"
+import * as RunTable from "./writer/runTable.js"
+import * as Verify from "./writer/verify.js"
 
 /**
  * @import { Handlers, Message, Name, Operations, Reply, Start } from "./protocol.js"
@@ -21,7 +24,9 @@ import * as Runs from "./writer/runs.js"
  */
 
 /** @type {ReadonlySet<Name>} */
-const reads = new Set(/** @type {const} */ (["get", "list", "load", "listRuns"]))
+const reads = new Set(
+  /** @type {const} */ (["get", "list", "load", "listRuns", "received", "verifyFile", "verifyRuns", "verifyActions"])
+)
 
 /** @type {import("./protocol.js").Failure} */
 const gone = { reason: "io", detail: "the file is gone: it was deleted or replaced while it was open" }
@@ -35,9 +40,14 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner }) => {
   const isGone = watch(filename)
   const token = db.prepare("UPDATE firebreak_meta SET value = value + 1 WHERE name = 'token' RETURNING value").pluck()
   const context = { owner, nextToken: () => Number(token.get()) }
-  const runs = Runs.make(db, context)
+  const table = RunTable.make(db)
   /** @type {Handlers<Operations>} */
-  const handlers = { ...Actions.make(db, context), ...runs.handlers }
+  const handlers = {
+    ...Actions.make(db, context),
+    ...Runs.make(db, context, table),
+    ...RunAdmin.make(db, context, table),
+    ...Verify.make(db, table)
+  }
 
   const beginRead = db.prepare("BEGIN")
   const beginWrite = db.prepare("BEGIN IMMEDIATE")
@@ -58,7 +68,8 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner }) => {
   const rollback = () => {
     // a full disk or a failed write may have ended the transaction already
     if (db.inTransaction) db.exec("ROLLBACK")
-    runs.rolledBack()
+    // a step may have been chained to one that is not there now
+    table.heads.clear()
   }
 
   /**

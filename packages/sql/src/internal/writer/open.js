@@ -53,7 +53,42 @@ const migrations = [
    ) STRICT, WITHOUT ROWID;
    INSERT INTO firebreak_action SELECT '', * FROM firebreak_action_1;
    DROP TABLE firebreak_action_1;
-   CREATE INDEX firebreak_action_expiry ON firebreak_action (expires_at) WHERE expires_at IS NOT NULL;`
+   CREATE INDEX firebreak_action_expiry ON firebreak_action (expires_at) WHERE expires_at IS NOT NULL;`,
+
+  // what a run can do beside steps: start, wait, get signals, have children, be cancelled, die
+  `ALTER TABLE firebreak_run RENAME TO firebreak_run_2;
+   DROP INDEX firebreak_run_created;
+   CREATE TABLE firebreak_run (
+     id INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, workflow TEXT NOT NULL, version TEXT NOT NULL,
+     key TEXT NOT NULL, payload TEXT NOT NULL, parent TEXT,
+     status TEXT NOT NULL CHECK (status IN ('running', 'succeeded', 'failed', 'cancelled', 'dead')), exit TEXT,
+     recoveries INTEGER NOT NULL, stalls INTEGER NOT NULL, stalled_at INTEGER NOT NULL,
+     deadline_at INTEGER, cancelled TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, completed_at INTEGER,
+     token INTEGER NOT NULL, owner TEXT, lease_clock TEXT, lease_until INTEGER,
+     hash TEXT NOT NULL, exit_hash TEXT, cancel_hash TEXT
+   ) STRICT;
+   INSERT INTO firebreak_run
+     SELECT id, run_id, workflow, '1', key, payload, NULL, status, exit, recoveries, 0, 0, NULL, NULL,
+       created_at, updated_at, completed_at, token, owner, lease_clock, lease_until, hash, exit_hash, NULL
+     FROM firebreak_run_2;
+   DROP TABLE firebreak_run_2;
+   CREATE INDEX firebreak_run_created ON firebreak_run (created_at, run_id);
+   CREATE INDEX firebreak_run_running ON firebreak_run (created_at, run_id) WHERE status = 'running';
+   CREATE INDEX firebreak_run_parent ON firebreak_run (parent) WHERE parent IS NOT NULL;
+
+   ALTER TABLE firebreak_step ADD COLUMN kind TEXT NOT NULL DEFAULT 'step';
+   ALTER TABLE firebreak_step ADD COLUMN branch TEXT NOT NULL DEFAULT 'main';
+
+   CREATE TABLE firebreak_started (
+     run INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, branch TEXT NOT NULL,
+     started_at INTEGER NOT NULL, wake_at INTEGER, hash TEXT NOT NULL,
+     PRIMARY KEY (run, name)
+   ) STRICT, WITHOUT ROWID;
+
+   CREATE TABLE firebreak_signal (
+     run_id TEXT NOT NULL, name TEXT NOT NULL, payload TEXT NOT NULL, sent_at INTEGER NOT NULL, hash TEXT NOT NULL,
+     PRIMARY KEY (run_id, name)
+   ) STRICT, WITHOUT ROWID;`
 ]
 
 /** How long SQLite itself waits for a lock before the caller may look at its queue again, in milliseconds. */
