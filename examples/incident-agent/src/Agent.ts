@@ -6,6 +6,7 @@
  */
 import * as Backoff from "@firebreak/core/Backoff"
 import * as Checkpoint from "@firebreak/core/Checkpoint"
+import * as Deadline from "@firebreak/core/Deadline"
 import * as Events from "@firebreak/core/Events"
 import * as Policy from "@firebreak/core/Policy"
 import * as Clock from "effect/Clock"
@@ -25,6 +26,7 @@ import { Paging } from "./Paging.js"
 import { ActionName, Plan, plan } from "./Runbook.js"
 import { VendorError } from "./VendorError.js"
 import { Page } from "./vendors/PagerDuty.js"
+import { withoutRetries } from "./vendors/VendorParts.js"
 
 /**
  * How an incident ends when the agent could mend it.
@@ -63,6 +65,8 @@ export class Escalated extends Schema.TaggedError<Escalated>("Escalated")("Escal
  */
 export class Limits extends Context.Reference<Limits>()("incident-agent/Limits", {
   defaultValue: () => ({
+    /** How long the vendors may take to tell what is known: what they have not told by then is missing. */
+    gatherWithin: Duration.seconds(90),
     /** Failed remediations in a row before a human is asked. */
     maxConsecutiveFailures: 5,
     /** The wait between them. */
@@ -115,12 +119,7 @@ export const HandleIncident = Checkpoint.workflow("handle-incident", {
 
     const verdict = yield* Checkpoint.step("verify", { success: Verdict }, verify(incident, decided))
     if (!verdict.healthy) {
-      return yield* escalateWith(
-        verdict.errorRate === null
-          ? `it could not be seen whether the fix helped: ${verdict.unseen}`
-          : `the fix did not help: ${percent(verdict.errorRate)} of requests still fail`,
-        decided.actions.map(applied)
-      )
+      return yield* escalateWith(whatWasSeen(verdict, yield* Limits), decided.actions.map(applied))
     }
     const resolution = new Resolution({
       incident: incident.incident_id,
@@ -136,7 +135,13 @@ export const HandleIncident = Checkpoint.workflow("handle-incident", {
 // -----------------------------------------------------------------------------
 
 const gather = (service: string) =>
-  Effect.tap(observe(service), ({ level, sources }) => Events.publish({ _tag: "ContextGathered", level, sources }))
+  Effect.gen(function*() {
+    const { gatherWithin } = yield* Limits
+    const observed = yield* observe(service, gatherWithin)
+    const { level, sources } = observed
+    yield* Events.publish({ _tag: "ContextGathered", level, sources })
+    return observed
+  })
 
 const analyse = (observations: Observations) =>
   Effect.gen(function*() {
@@ -189,7 +194,10 @@ const remediate = (incident: Incident, { actions: names, decidedAt }: Plan) =>
           while: (error: unknown) => error instanceof VendorError && error.kind !== "refused"
         }
       })
-      yield* retried(act(name, target)).pipe(
+      // what is repeated here is not repeated below as well
+      let attempts = 0
+      const attempt = Effect.suspend(() => attempts++ === 0 ? act(name, target) : withoutRetries(act(name, target)))
+      yield* retried(attempt).pipe(
         Effect.catchAll((error) =>
           error._tag === "StoreError" ?
             Effect.die(error) :
@@ -205,12 +213,29 @@ const remediate = (incident: Incident, { actions: names, decidedAt }: Plan) =>
     yield* Events.publish({ _tag: "RemediationApplied", actions: names })
   })
 
-/** The last rate that could be read; if there was none, `unseen` says why. */
+/** The last rate that could be read, if there was none `unseen` says why; and what was last seen of the rollout. */
 const Verdict = Schema.Struct({
   healthy: Schema.Boolean,
   errorRate: Schema.NullOr(Schema.Number),
-  unseen: Schema.String
+  unseen: Schema.String,
+  rollout: Schema.optionalWith(Schema.Literal("none", "complete", "incomplete", "unseen"), { default: () => "none" })
 })
+
+/** Why a service is not taken for mended. */
+const whatWasSeen = (
+  { errorRate, rollout, unseen }: typeof Verdict.Type,
+  { healthyErrorRate, verifyFor }: Context.Tag.Service<Limits>
+): string => {
+  const rate = errorRate === null ? `the error rate is unknown: ${unseen}` : `${percent(errorRate)} of requests fail`
+  if (rollout === "incomplete") {
+    return `the rollout was not seen to complete within ${Duration.toSeconds(verifyFor)} s; ${rate}`
+  }
+  if (rollout === "unseen") return `it could not be seen whether the rollout completed; ${rate}`
+  if (errorRate === null) return `it could not be seen whether the fix helped: ${unseen}`
+  return errorRate < healthyErrorRate
+    ? `the fix could not be confirmed: no two good looks in a row, in the last ${rate}`
+    : `the fix did not help: ${percent(errorRate)} of requests still fail`
+}
 
 /** Looks until the service is well twice in a row, or the time is up. */
 const verify = (incident: Incident, { actions: names, decidedAt }: Plan) =>
@@ -220,13 +245,15 @@ const verify = (incident: Incident, { actions: names, decidedAt }: Plan) =>
     const started = yield* Clock.currentTimeMillis
     let latest: number | null = null
     let unseen = "there was no time to look"
+    let rollout: (typeof Verdict.Type)["rollout"] = names.includes("restart_pods") ? "unseen" : "none"
     let inARow = 0
     const look = Effect.gen(function*() {
-      const rolledOut = !names.includes("restart_pods") ||
-        (yield* Effect.orElseSucceed(
-          orchestrator.isComplete({ service: incident.service, at: decidedAt }),
-          () => false
-        ))
+      const seen = rollout === "none" ? true : yield* Effect.orElseSucceed(
+        orchestrator.isComplete({ service: incident.service, at: decidedAt }),
+        () => undefined
+      )
+      const rolledOut = seen === true
+      if (rollout !== "none" && seen !== undefined) rollout = seen ? "complete" : "incomplete"
       const rate = yield* Effect.catchAll(errorRate(incident.service), ({ detail }) => {
         unseen = detail
         return Effect.succeed(null)
@@ -240,9 +267,12 @@ const verify = (incident: Incident, { actions: names, decidedAt }: Plan) =>
     })
     const healthy = yield* look.pipe(
       Effect.repeat({ schedule: Schedule.spaced(verifyEvery), until: (well) => well }),
-      Effect.timeoutTo({ duration: verifyFor, onSuccess: () => true, onTimeout: () => false })
+      Effect.as(true),
+      // vendors see it too: none waits for a retry that would come too late
+      Deadline.within(verifyFor),
+      Effect.catchTag("DeadlineExceeded", () => Effect.succeed(false))
     )
-    return { healthy, errorRate: latest, unseen }
+    return { healthy, errorRate: latest, unseen, rollout }
   })
 
 const escalate = (incident: Incident) => (reason: string, attempted: ReadonlyArray<Attempt>) =>

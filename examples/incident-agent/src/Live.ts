@@ -19,8 +19,8 @@ import * as SelfHealing from "./SelfHealing.js"
 import * as Spool from "./Spool.js"
 import * as Aws from "./vendors/Aws.js"
 import * as Kubernetes from "./vendors/Kubernetes.js"
-import * as VendorCall from "./vendors/VendorCall.js"
 import * as VendorConfig from "./vendors/VendorConfig.js"
+import * as VendorParts from "./vendors/VendorParts.js"
 
 /**
  * The agent's memory: checkpoints and actions in one SQLite file.
@@ -41,7 +41,7 @@ export const patience = Effect.gen(function*() {
   return {
     verifyFor: yield* positive("AGENT_VERIFY_FOR", limits.verifyFor),
     retryEvery: yield* positive("AGENT_RETRY_EVERY", limits.retryEvery),
-    circuitReset: yield* positive("AGENT_CIRCUIT_RESET", VendorCall.breakerOptions.resetAfter)
+    circuitReset: yield* positive("AGENT_CIRCUIT_RESET", VendorParts.defaults.resetAfter)
   }
 })
 
@@ -65,7 +65,7 @@ export const layerLimits: Layer.Layer<never, ConfigError.ConfigError> = Layer.ef
 export const layerPaging = (options: { readonly vendors: string; readonly dataDir: string }) =>
   Paging.layer(Spool.inDirectory(Path.join(options.dataDir, "spool"))).pipe(
     Layer.provideMerge(Layer.mergeAll(
-      Layer.unwrapEffect(Effect.map(patience, ({ circuitReset }) => VendorCall.breakers(circuitReset))),
+      Layer.unwrapEffect(Effect.map(patience, ({ circuitReset }) => VendorParts.layer(circuitReset))),
       VendorConfig.layer(options.vendors),
       FetchHttpClient.layer
     ))

@@ -3,8 +3,11 @@
  *
  * @since 0.1.0
  */
+import * as Deadline from "@firebreak/core/Deadline"
 import * as Degradation from "@firebreak/core/Degradation"
 import type { Level } from "@firebreak/core/DegradationLevel"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { Alert, LogLine, Series } from "./Signals.js"
@@ -50,21 +53,26 @@ export class NotEnoughData extends Schema.TaggedError<NotEnoughData>("NotEnoughD
 export const tolerate: Level = "moderate"
 
 /**
- * Asks for metrics, logs and alerts side by side.
+ * Asks for metrics, logs and alerts side by side. What nobody has told within `duration` is missing, and the rest counts.
  *
  * @since 0.1.0
  * @category queries
  */
-export const observe = (service: string) =>
+export const observe = (service: string, duration: Duration.Duration) =>
   Effect.gen(function*() {
     const failed: Record<"metrics" | "logs" | "alerts", Array<string>> = { metrics: [], logs: [], alerts: [] }
+    const end = (yield* Clock.currentTimeNanos) + BigInt(Math.round(Duration.toMillis(duration) * 1e6))
+    const ask = (part: Array<string>, vendor: string) => <A, R>(effect: Effect.Effect<A, VendorError, R>) =>
+      effect.pipe(before(end, vendor), noted(part))
     const { level, parts } = yield* Degradation.all({
-      metrics: metrics(service, failed.metrics),
-      logs: Degradation.component("logs", noted(failed.logs)(Datadog.logs(service))).pipe(
-        Degradation.orElse("loki", noted(failed.logs)(Loki.logs(service)))
+      metrics: Degradation.component("metrics", ask(failed.metrics, "datadog")(Datadog.metrics(service))).pipe(
+        Degradation.orElse("prometheus", ask(failed.metrics, "prometheus")(Prometheus.metrics(service)))
       ),
-      alerts: Degradation.component("alerts", noted(failed.alerts)(Datadog.alerts(service))).pipe(
-        Degradation.orElse("prometheus", noted(failed.alerts)(Prometheus.alerts(service)))
+      logs: Degradation.component("logs", ask(failed.logs, "datadog")(Datadog.logs(service))).pipe(
+        Degradation.orElse("loki", ask(failed.logs, "loki")(Loki.logs(service)))
+      ),
+      alerts: Degradation.component("alerts", ask(failed.alerts, "datadog")(Datadog.alerts(service))).pipe(
+        Degradation.orElse("prometheus", ask(failed.alerts, "prometheus")(Prometheus.alerts(service)))
       )
     }, { tolerate, weights: { metrics: 2 } }).pipe(
       Effect.catchTag("DegradedBeyond", () =>
@@ -99,7 +107,11 @@ export const errorRate = (service: string) =>
   Effect.gen(function*() {
     const failed: Array<string> = []
     const { value } = yield* Effect.mapError(
-      Degradation.run(metrics(service, failed, 60_000)),
+      Degradation.run(
+        Degradation.component("metrics", noted(failed)(Datadog.metrics(service, 60_000))).pipe(
+          Degradation.orElse("prometheus", noted(failed)(Prometheus.metrics(service, 60_000)))
+        )
+      ),
       () =>
         new VendorError({ vendor: "metrics", operation: "errorRate", kind: "unavailable", detail: failed.join(", ") })
     )
@@ -119,10 +131,15 @@ export const errorRate = (service: string) =>
 // internal
 // -----------------------------------------------------------------------------
 
-const metrics = (service: string, failed: Array<string>, span?: number) =>
-  Degradation.component("metrics", noted(failed)(Datadog.metrics(service, span))).pipe(
-    Degradation.orElse("prometheus", noted(failed)(Prometheus.metrics(service, span)))
-  )
+/** Runs the effect until `end`, by the monotonic clock. */
+const before = (end: bigint, vendor: string) => <A, R>(effect: Effect.Effect<A, VendorError, R>) =>
+  Effect.flatMap(Clock.currentTimeNanos, (now) =>
+    Effect.catchTag(
+      Deadline.within(effect, Duration.nanos(now < end ? end - now : 0n)),
+      "DeadlineExceeded",
+      ({ message, started }) =>
+        new VendorError({ vendor, operation: "gather", kind: started ? "timeout" : "not-started", detail: message })
+    ))
 
 /** Notes who failed and how, without what the vendor wrote: that is in the events. */
 const noted = (failed: Array<string>) => <A, R>(effect: Effect.Effect<A, VendorError, R>) =>

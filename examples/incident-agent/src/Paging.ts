@@ -11,8 +11,8 @@ import * as Layer from "effect/Layer"
 import type { Entry, Spool, SpoolError } from "./Spool.js"
 import type { VendorError } from "./VendorError.js"
 import * as PagerDuty from "./vendors/PagerDuty.js"
-import type * as VendorCall from "./vendors/VendorCall.js"
 import type { VendorConfig } from "./vendors/VendorConfig.js"
+import type { Parts } from "./vendors/VendorParts.js"
 
 /**
  * @since 0.1.0
@@ -42,11 +42,11 @@ export class Paging extends Context.Tag("incident-agent/Paging")<Paging, Service
  * @since 0.1.0
  * @category layers
  */
-export const layer = (spool: Spool): Layer.Layer<Paging, never, HttpClient | VendorConfig | VendorCall.PagerDuty> =>
+export const layer = (spool: Spool): Layer.Layer<Paging, never, HttpClient | VendorConfig | Parts<"pagerduty">> =>
   Layer.effect(
     Paging,
     Effect.gen(function*() {
-      const context = yield* Effect.context<HttpClient | VendorConfig | VendorCall.PagerDuty>()
+      const context = yield* Effect.context<HttpClient | VendorConfig | Parts<"pagerduty">>()
       // a start and the health loop may both deliver: the second must not send what the first is sending
       const oneAtATime = (yield* Effect.makeSemaphore(1)).withPermits(1)
       const send = (page: PagerDuty.Page, late: boolean) =>

@@ -9,7 +9,7 @@ import * as HealthCheck from "@firebreak/core/HealthCheck"
 import * as Effect from "effect/Effect"
 import { Paging } from "./Paging.js"
 import { Page } from "./vendors/PagerDuty.js"
-import * as VendorCall from "./vendors/VendorCall.js"
+import * as VendorParts from "./vendors/VendorParts.js"
 
 /**
  * The chapter's figures: a look every 30 seconds, people after 5 bad ones in a row.
@@ -36,7 +36,7 @@ export const layer = Healing.layer({
     ),
     paging: HealthCheck.make(
       Effect.flatMap(
-        VendorCall.PagerDuty,
+        VendorParts.PagerDuty.breaker,
         (breaker) =>
           Effect.flatMap(
             breaker.stats,

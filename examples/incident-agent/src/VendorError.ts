@@ -10,7 +10,7 @@ import * as Schema from "effect/Schema"
 /**
  * What kind of failure it was, which decides what may follow.
  *
- * - `not-started`: the circuit was open, nothing was sent
+ * - `not-started`: a protection turned the call away, nothing was sent
  * - `throttled`: the vendor said not now, nothing was done
  * - `refused`: the vendor said no (4xx), nothing was done
  * - `unavailable`: 5xx or a lost connection, it may have been done

@@ -6,9 +6,20 @@ import type { Fault } from "../src/sandbox/Faults.js"
 import { classify, VendorError } from "../src/VendorError.js"
 import * as Datadog from "../src/vendors/Datadog.js"
 import * as VendorCall from "../src/vendors/VendorCall.js"
+import * as VendorParts from "../src/vendors/VendorParts.js"
 import { callsTo, eventsOf, layer, quickTurns, seeded, toTheEnd, World } from "./support.js"
 
 type Failing = Partial<Fault> & { readonly kind: Fault["kind"] }
+
+/** What the parts of a vendor have seen. */
+const partStats = <N extends VendorParts.Name>(vendor: VendorParts.Vendor<N>) =>
+  Effect.all({
+    bulkhead: Effect.flatMap(vendor.bulkhead, ({ stats }) => stats),
+    retryBudget: Effect.flatMap(vendor.retryBudget, ({ stats }) => stats),
+    throttle: Effect.flatMap(vendor.throttle, ({ stats }) => stats),
+    rateLimit: Effect.flatMap(vendor.rateLimit, ({ stats }) => stats),
+    breaker: Effect.flatMap(vendor.breaker, ({ stats }) => stats)
+  })
 
 /** What a call to a Datadog with this fault fails with, and how often it was sent. */
 const failure = (fault: Failing) =>
@@ -87,6 +98,60 @@ describe("A vendor's HTTP call", () => {
       expect(classify(error)).toBe("not-started")
     }).pipe(Effect.provide(layer()), seeded(1)))
 
+  it.effect("ends at its deadline, and begins no wait that would pass it", () =>
+    Effect.gen(function*() {
+      const { attempts, error } = yield* failure({ kind: "status", status: 429, retryAfter: 30 })
+      expect(error).toMatchObject({ kind: "throttled", retryAfterMillis: 30_000 })
+      expect(attempts).toBe(2)
+    }))
+
+  it.effect("passes by every part of its vendor", () =>
+    Effect.gen(function*() {
+      const world = yield* World
+      world.faults = [{ vendor: "datadog", kind: "status", status: 503, count: 1 }]
+      yield* toTheEnd(Datadog.alerts("payment-api"))
+      expect(yield* partStats(VendorParts.Datadog)).toMatchObject({
+        bulkhead: { running: 0, rejected: 0 },
+        retryBudget: { granted: 1, available: 20 },
+        throttle: { requests: 2, accepts: 1 },
+        breaker: { calls: 2, failures: 1, successes: 1 }
+      })
+      expect(eventsOf(world, "RetryScheduled")).toMatchObject([{ name: "datadog", operation: "searchMonitors" }])
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("is not repeated when the vendor's budget of retries is spent", () =>
+    Effect.gen(function*() {
+      const world = yield* World
+      world.faults = [{ vendor: "datadog", kind: "status", status: 429 }]
+      const budget = yield* VendorParts.Datadog.retryBudget
+      yield* Effect.replicateEffect(
+        Effect.withFiberRuntime((fiber) => Effect.succeed(budget.unsafeTryRetry("error", fiber))),
+        19
+      )
+      yield* toTheEnd(Effect.flip(Datadog.alerts("payment-api")))
+      expect(callsTo(world, "datadog")).toHaveLength(2)
+      yield* toTheEnd(Effect.flip(Datadog.alerts("payment-api")))
+      expect(callsTo(world, "datadog")).toHaveLength(3)
+      expect(eventsOf(world, "RetryBudgetExhausted")).toMatchObject([{ budget: "datadog" }])
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("is turned away at random by a vendor that refuses nearly all of many calls", () =>
+    Effect.gen(function*() {
+      const world = yield* World
+      world.faults = [{ vendor: "datadog", kind: "status", status: 429 }]
+      const errors = yield* toTheEnd(Effect.replicateEffect(Effect.flip(Datadog.alerts("payment-api")), 40))
+      expect(errors.map(({ detail }) => detail)).toContainEqual(expect.stringContaining("Throttle \"datadog\" rejects"))
+      expect(errors.map(classify)).toEqual(errors.map(() => "not-started"))
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("within what is a repetition itself is not repeated", () =>
+    Effect.gen(function*() {
+      const world = yield* World
+      world.faults = [{ vendor: "datadog", kind: "status", status: 503 }]
+      yield* Effect.flip(toTheEnd(VendorParts.withoutRetries(Datadog.alerts("payment-api"))))
+      expect(callsTo(world, "datadog")).toHaveLength(1)
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
   it.effect("that is refused says nothing against the vendor", () =>
     Effect.gen(function*() {
       const world = yield* World
@@ -98,7 +163,7 @@ describe("A vendor's HTTP call", () => {
   it.effect("whose answer cannot be read is garbled, once", () =>
     Effect.gen(function*() {
       const world = yield* World
-      const call = VendorCall.makeHttp("loki", VendorCall.Loki)
+      const call = VendorCall.makeHttp(VendorParts.Loki)
       const request = HttpClientRequest.get("http://world/loki/loki/api/v1/query_range?query=%7Bservice%3D%22x%22%7D")
       const error = yield* Effect.flip(
         call("queryRange", Effect.succeed(request), Schema.Struct({ no: Schema.Number }))
@@ -117,6 +182,22 @@ describe("A vendor's HTTP call", () => {
 describe("A vendor's SDK call", () => {
   quickTurns()
 
+  it.effect("passes by every part of its vendor; a throttled one is no failure to the breaker, a refused one to none", () =>
+    Effect.gen(function*() {
+      const call = VendorCall.make(VendorParts.Aws)("act")
+      const failing = (kind: VendorError["kind"]) =>
+        Effect.flip(toTheEnd(call(new VendorError({ vendor: "aws", operation: "act", kind, detail: "scripted" }))))
+      yield* failing("throttled")
+      yield* failing("refused")
+      expect(yield* partStats(VendorParts.Aws)).toMatchObject({
+        bulkhead: { running: 0 },
+        retryBudget: { granted: 3 },
+        throttle: { requests: 5, accepts: 1 },
+        breaker: { calls: 5, failures: 0, successes: 1 }
+      })
+      expect(eventsOf(yield* World, "RetryScheduled")[0]).toMatchObject({ name: "aws", operation: "act" })
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
   const failing = (kind: VendorError["kind"], sent: "repeatedly" | "once") =>
     Effect.gen(function*() {
       let attempts = 0
@@ -126,7 +207,7 @@ describe("A vendor's SDK call", () => {
           ? Effect.never
           : Effect.fail(new VendorError({ vendor: "aws", operation: "act", kind, detail: "scripted" }))
       })
-      const error = yield* Effect.flip(toTheEnd(call.pipe(VendorCall.make("aws", VendorCall.Aws, sent)("act"))))
+      const error = yield* Effect.flip(toTheEnd(call.pipe(VendorCall.make(VendorParts.Aws, sent)("act"))))
       expect(error).toMatchObject({ vendor: "aws", operation: "act", kind })
       return attempts
     }).pipe(Effect.provide(layer()), seeded(1))

@@ -13,6 +13,7 @@ import * as Random from "effect/Random"
 import * as TestClock from "effect/TestClock"
 import { HandleIncident, Limits } from "../src/Agent.js"
 import * as Incident from "../src/Incident.js"
+import { Orchestrator } from "../src/Orchestrator.js"
 import { Paging } from "../src/Paging.js"
 import * as Run from "../src/Run.js"
 import type { Fault } from "../src/sandbox/Faults.js"
@@ -259,6 +260,76 @@ describe("The incident agent", () => {
           attempted: [{ outcome: "applied" }, { outcome: "applied" }]
         }
       })
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("says of a rollout that never completes just that, and not that the fix did not help", () =>
+    Effect.gen(function*() {
+      const { outcome } = yield* Effect.updateService(
+        handle([]),
+        Orchestrator,
+        (orchestrator) => ({ ...orchestrator, isComplete: () => Effect.succeed(false) })
+      )
+      expect(outcome).toMatchObject({
+        left: {
+          reason: expect.stringMatching(
+            /^the rollout was not seen to complete within 30 s; \d\.\d % of requests fail$/
+          ),
+          attempted: [{ outcome: "applied" }, { outcome: "applied" }]
+        }
+      })
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("says that it could not see the rollout, when nobody shows it", () =>
+    Effect.gen(function*() {
+      const { outcome } = yield* handle([down("kubernetes", { operation: "getDeployment" })])
+      expect(outcome).toMatchObject({
+        left: {
+          reason: expect.stringMatching(
+            /^it could not be seen whether the rollout completed; \d\.\d % of requests fail$/
+          )
+        }
+      })
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("gathers for as long as it may, and goes on with what it was told by then", () =>
+    Effect.gen(function*() {
+      const limits = { ...(yield* Limits), gatherWithin: Duration.seconds(10) }
+      const { outcome, world } = yield* Effect.provideService(
+        handle([{ vendor: "datadog", operation: "searchLogs", kind: "hang" }]),
+        Limits,
+        limits
+      )
+      expect(outcome._tag).toBe("Right")
+      expect(secondsOf(eventsOf(world, "ContextGathered"))).toEqual([10])
+      expect(eventsOf(world, "ContextGathered")).toMatchObject([
+        { sources: { metrics: "datadog", logs: null, alerts: "datadog" } }
+      ])
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("asks a human when nobody has told anything by then", () =>
+    Effect.gen(function*() {
+      const { outcome, world } = yield* Effect.provideService(
+        handle([{ vendor: "datadog", kind: "hang" }]),
+        Limits,
+        { ...(yield* Limits), gatherWithin: Duration.seconds(4) }
+      )
+      expect(outcome).toMatchObject({
+        left: {
+          reason: "too little is known\nmetrics: datadog timeout, prometheus not-started\n" +
+            "logs: datadog timeout, loki not-started\nalerts: datadog timeout, prometheus not-started"
+        }
+      })
+      expect(secondsOf(eventsOf(world, "IncidentEscalated"))).toEqual([4])
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
+  it.effect("does not repeat below what it repeats itself", () =>
+    Effect.gen(function*() {
+      const { outcome, world } = yield* handle([
+        down("elasticache", { operation: "rebootCacheCluster", status: 429 })
+      ])
+      expect(outcome).toMatchObject({ left: { attempted: [{ outcome: "applied" }, { outcome: "refused" }] } })
+      // three retries below the first attempt, then four of its own: 8, and not 20
+      expect(callsTo(world, "elasticache", "rebootCacheCluster")).toHaveLength(8)
     }).pipe(Effect.provide(layer()), seeded(1)))
 
   it.effect("leaves to a human a service that nobody knows", () =>

@@ -32,6 +32,7 @@ import { VendorError } from "../src/VendorError.js"
 import * as Kubernetes from "../src/vendors/Kubernetes.js"
 import * as VendorCall from "../src/vendors/VendorCall.js"
 import * as VendorConfig from "../src/vendors/VendorConfig.js"
+import * as VendorParts from "../src/vendors/VendorParts.js"
 
 /** When the fleet starts, its troubles five minutes old: milliseconds since the epoch. */
 export const start = Date.UTC(2024, 0, 11, 9, 30)
@@ -70,13 +71,13 @@ export const layerWorld = (seed = 1): Layer.Layer<World> =>
     })
   ).pipe(Layer.provideMerge(Events.layer))
 
-/** One process of the agent over the world: breakers, clients, paging. Its stores are `layerStores`. */
+/** One process of the agent over the world: protections, clients, paging. Its stores are `layerStores`. */
 export const layerAgent = Layer.mergeAll(
   Layer.unwrapEffect(Effect.map(World, ({ spool }) => Paging.layer(spool))),
   Kubernetes.layer,
   Layer.effect(CacheAdmin, Effect.suspend(() => cacheAdmin))
 ).pipe(Layer.provideMerge(Layer.mergeAll(
-  VendorCall.layerBreakers,
+  VendorParts.layer(),
   VendorConfig.layer("http://world"),
   Layer.effect(HttpClient.HttpClient, Effect.map(World, (world) => client(world)))
 )))
@@ -221,12 +222,12 @@ const match = (template: string, path: string): Readonly<Record<string, string>>
 const bodyOf = ({ body }: HttpClientRequest.HttpClientRequest): string =>
   body._tag === "Uint8Array" ? new TextDecoder().decode(body.body) : ""
 
-const cacheAdmin: Effect.Effect<Context.Tag.Service<CacheAdmin>, never, World | VendorCall.Aws> = Effect.gen(
+const cacheAdmin: Effect.Effect<Context.Tag.Service<CacheAdmin>, never, World | VendorParts.Parts<"aws">> = Effect.gen(
   function*() {
     const world = yield* World
-    const context = yield* Effect.context<VendorCall.Aws>()
-    const protect = VendorCall.make("aws", VendorCall.Aws)
-    const protectOnce = VendorCall.make("aws", VendorCall.Aws, "once")
+    const context = yield* Effect.context<VendorParts.Parts<"aws">>()
+    const protect = VendorCall.make(VendorParts.Aws)
+    const protectOnce = VendorCall.make(VendorParts.Aws, "once")
     const call = <A>(
       operation: string,
       handle: (fleet: Fleet.Fleet, now: number) => Pick<Vendor.Outcome, "fleet" | "effect"> & { readonly answer: A }

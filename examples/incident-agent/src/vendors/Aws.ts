@@ -14,6 +14,7 @@ import { Orchestrator } from "../Orchestrator.js"
 import { VendorError } from "../VendorError.js"
 import * as VendorCall from "./VendorCall.js"
 import { VendorConfig } from "./VendorConfig.js"
+import * as VendorParts from "./VendorParts.js"
 
 /**
  * Caches in ElastiCache.
@@ -21,10 +22,10 @@ import { VendorConfig } from "./VendorConfig.js"
  * @since 0.1.0
  * @category layers
  */
-export const layerElastiCache: Layer.Layer<CacheAdmin, never, VendorConfig | VendorCall.Aws> = Layer.scoped(
+export const layerElastiCache: Layer.Layer<CacheAdmin, never, VendorConfig | VendorParts.Parts<"aws">> = Layer.scoped(
   CacheAdmin,
   Effect.gen(function*() {
-    const context = yield* Effect.context<VendorCall.Aws>()
+    const context = yield* Effect.context<VendorParts.Parts<"aws">>()
     const sdk = yield* client("elasticache", async (options) => {
       const sdk = await import("@aws-sdk/client-elasticache")
       return { ...sdk, client: new sdk.ElastiCacheClient(options) }
@@ -72,10 +73,10 @@ export const layerElastiCache: Layer.Layer<CacheAdmin, never, VendorConfig | Ven
  * @since 0.1.0
  * @category layers
  */
-export const layerEcs: Layer.Layer<Orchestrator, never, VendorConfig | VendorCall.Aws> = Layer.scoped(
+export const layerEcs: Layer.Layer<Orchestrator, never, VendorConfig | VendorParts.Parts<"aws">> = Layer.scoped(
   Orchestrator,
   Effect.gen(function*() {
-    const context = yield* Effect.context<VendorCall.Aws>()
+    const context = yield* Effect.context<VendorParts.Parts<"aws">>()
     const { environment: cluster } = yield* VendorConfig
     const sdk = yield* client("ecs", async (options) => {
       const sdk = await import("@aws-sdk/client-ecs")
@@ -150,14 +151,14 @@ const client = <A extends { readonly client: { readonly destroy: () => void } }>
   })
 
 const through =
-  (protect: ReturnType<typeof VendorCall.make<VendorCall.Aws>>) =>
+  (protect: ReturnType<typeof VendorCall.make<"aws">>) =>
   <A>(operation: string, send: (signal: AbortSignal) => Promise<A>) =>
     Effect.tryPromise({ try: send, catch: (error) => toVendorError(operation, error) }).pipe(protect(operation))
 
-const call = through(VendorCall.make("aws", VendorCall.Aws))
+const call = through(VendorCall.make(VendorParts.Aws))
 
 /** For what has no key and acts each time it arrives. */
-const callOnce = through(VendorCall.make("aws", VendorCall.Aws, "once"))
+const callOnce = through(VendorCall.make(VendorParts.Aws, "once"))
 
 /** AWS's names for "not now". */
 const throttles = new Set([

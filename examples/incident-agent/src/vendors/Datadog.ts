@@ -13,6 +13,7 @@ import { lookback } from "../Signals.js"
 import { VendorError } from "../VendorError.js"
 import * as VendorCall from "./VendorCall.js"
 import { VendorConfig } from "./VendorConfig.js"
+import * as VendorParts from "./VendorParts.js"
 
 /**
  * All metrics of a service over the lookback, in one query.
@@ -108,7 +109,7 @@ export const alerts = (service: string) =>
 // internal
 // -----------------------------------------------------------------------------
 
-const call = VendorCall.makeHttp("datadog", VendorCall.Datadog)
+const call = VendorCall.makeHttp(VendorParts.Datadog)
 
 const get = (path: string) =>
   Effect.map(VendorConfig, (config) =>

@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import { Orchestrator } from "../Orchestrator.js"
 import * as VendorCall from "./VendorCall.js"
 import { VendorConfig } from "./VendorConfig.js"
+import * as VendorParts from "./VendorParts.js"
 
 /**
  * The orchestrator over Kubernetes.
@@ -24,11 +25,11 @@ import { VendorConfig } from "./VendorConfig.js"
 export const layer: Layer.Layer<
   Orchestrator,
   never,
-  HttpClient.HttpClient | VendorConfig | VendorCall.Kubernetes
+  HttpClient.HttpClient | VendorConfig | VendorParts.Parts<"kubernetes">
 > = Layer.effect(
   Orchestrator,
   Effect.gen(function*() {
-    const context = yield* Effect.context<HttpClient.HttpClient | VendorConfig | VendorCall.Kubernetes>()
+    const context = yield* Effect.context<HttpClient.HttpClient | VendorConfig | VendorParts.Parts<"kubernetes">>()
     return {
       restart: ({ at, service }) =>
         Effect.provide(
@@ -54,7 +55,7 @@ export const layer: Layer.Layer<
 
 const annotation = "kubectl.kubernetes.io/restartedAt"
 
-const call = VendorCall.makeHttp("kubernetes", VendorCall.Kubernetes)
+const call = VendorCall.makeHttp(VendorParts.Kubernetes)
 
 const Deployment = Schema.Struct({
   metadata: Schema.Struct({ name: Schema.String, generation: Schema.Number }),

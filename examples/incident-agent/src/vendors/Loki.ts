@@ -11,6 +11,7 @@ import type { LogLine } from "../Signals.js"
 import { lookback } from "../Signals.js"
 import * as VendorCall from "./VendorCall.js"
 import { VendorConfig } from "./VendorConfig.js"
+import * as VendorParts from "./VendorParts.js"
 
 /**
  * The latest errors and warnings of a service, oldest first.
@@ -51,7 +52,7 @@ export const logs = (service: string) =>
 // internal
 // -----------------------------------------------------------------------------
 
-const call = VendorCall.makeHttp("loki", VendorCall.Loki)
+const call = VendorCall.makeHttp(VendorParts.Loki)
 
 const Answer = Schema.Struct({
   data: Schema.Struct({

@@ -10,6 +10,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as VendorCall from "./VendorCall.js"
 import { VendorConfig } from "./VendorConfig.js"
+import * as VendorParts from "./VendorParts.js"
 
 /**
  * A page to a human.
@@ -55,4 +56,4 @@ export const trigger = (page: Page) =>
 // internal
 // -----------------------------------------------------------------------------
 
-const call = VendorCall.makeHttp("pagerduty", VendorCall.PagerDuty)
+const call = VendorCall.makeHttp(VendorParts.PagerDuty)

@@ -11,6 +11,7 @@ import type { Alert, Metric, Series } from "../Signals.js"
 import { lookback } from "../Signals.js"
 import * as VendorCall from "./VendorCall.js"
 import { VendorConfig } from "./VendorConfig.js"
+import * as VendorParts from "./VendorParts.js"
 
 /**
  * All metrics of a service over the lookback, a query each, side by side.
@@ -68,7 +69,7 @@ export const alerts = (service: string) =>
 // internal
 // -----------------------------------------------------------------------------
 
-const call = VendorCall.makeHttp("prometheus", VendorCall.Prometheus)
+const call = VendorCall.makeHttp(VendorParts.Prometheus)
 
 const get = (path: string) =>
   Effect.map(VendorConfig, (config) => HttpClientRequest.get(`${config.url("prometheus")}${path}`))
