@@ -15,6 +15,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Events from "./Events.js"
 import * as Check from "./internal/options.js"
+import { catalog } from "./MetricCatalog.js"
 
 /**
  * Hands every event to `f`, one after the other. An event on which `f` dies or takes longer than `patience` (default 5
@@ -116,10 +117,9 @@ const end = Symbol("end")
 const ended = Effect.succeed(false)
 const unfinished = Effect.logError("An event sink was closed before it had handled every event")
 
-const total = Metric.counter("firebreak_events_total", {
-  description: "Events of Firebreak's patterns",
-  incremental: true
-})
+const { description } = catalog.firebreak_events_total
+
+const total = Metric.counter("firebreak_events_total", { description, incremental: true })
 
 const nameOf = (event: Events.Published): string | undefined => {
   const fields: Record<string, unknown> = event as never

@@ -39,6 +39,9 @@ const levels = ["full", "slight", "moderate", "minimal", "failed"] as const
  * @category catalog
  */
 export const catalog = {
+  // EventSink
+  firebreak_events_total: counter("events", { event: name, name }, "Events of Firebreak's patterns"),
+
   // CircuitBreaker
   firebreak_circuit_breaker_calls_total: counter(
     "calls",
@@ -51,6 +54,7 @@ export const catalog = {
     "Breakers of this name in this state"
   ),
   firebreak_circuit_breaker_opened_total: counter("openings", { name }, "A circuit opened, or opened again"),
+  firebreak_circuit_breaker_closed_total: counter("closings", { name }, "A circuit closed again, or was reset"),
 
   // Backoff
   firebreak_retries_total: counter("retries", { name }, "Retries a schedule of Backoff has decided on"),

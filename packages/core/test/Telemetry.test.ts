@@ -51,6 +51,8 @@ describe("the metrics of parts are read when a snapshot is taken", () => {
       yield* Fiber.interrupt(probe)
       expect((yield* breaker.stats).state).toBe("open")
       expect(yield* valuesOf("firebreak_circuit_breaker_opened_total", "breaker-t")).toBe(2)
+      yield* breaker.reset
+      expect(yield* valuesOf("firebreak_circuit_breaker_closed_total", "breaker-t")).toBe(1)
     })))
 
   it.effect("CircuitBreakerRegistry: all its breakers under its own name", () =>
@@ -208,7 +210,7 @@ describe("the metrics of events", () => {
           Idempotency.once({ operation: "act-t", key: "2" }, Effect.dieMessage("a bug"))
         )
         expect(yield* valuesOf("firebreak_actions_total", "act-t", "outcome"))
-          .toEqual({ success: 1, replayed: 1, in_doubt: 1 })
+          .toEqual({ success: 1, failure: 0, replayed: 1, not_started: 0, in_doubt: 1 })
       }).pipe(Effect.provide(Idempotency.layerMemory))
     ))
 
@@ -227,8 +229,12 @@ describe("the metrics of events", () => {
         isUp = true
         yield* run
         expect(yield* valuesOf("firebreak_run_starts_total", "run", "kind")).toEqual({ new: 1, resumed: 1 })
-        expect(yield* valuesOf("firebreak_runs_total", "run", "outcome")).toEqual({ success: 1 })
-        expect(yield* valuesOf("firebreak_steps_total", "run", "outcome")).toEqual({ success: 2, replayed: 1 })
+        expect(yield* valuesOf("firebreak_runs_total", "run", "outcome")).toEqual({ success: 1, failure: 0 })
+        expect(yield* valuesOf("firebreak_steps_total", "run", "outcome")).toEqual({
+          success: 2,
+          failure: 0,
+          replayed: 1
+        })
       }).pipe(Effect.provide(Checkpoint.layerMemory))
     ))
 
@@ -306,7 +312,7 @@ describe("the metrics of events", () => {
     measured(Effect.gen(function*() {
       for (const [event, metric, tag, value = 1] of told) {
         yield* Events.publish(event)
-        expect([metric, yield* valuesOf(metric, "told-t", tag)]).toEqual([metric, value])
+        expect([metric, yield* valuesOf(metric, "told-t", tag)]).toMatchObject([metric, value])
       }
       yield* Events.publish({ _tag: "HealthChecked", status: "degraded", passing: 3, total: 4, failed: ["disk"] })
       expect(yield* valuesOf("firebreak_health_status", undefined, "status"))
@@ -321,6 +327,6 @@ describe("the metrics of events", () => {
       events.unsafeListen(({ _tag }) => heard.push(_tag))
       yield* measured(Events.publish({ _tag: "FailedOver", name: "heard-t", to: "b" }))
       expect(heard).toEqual(["FailedOver"])
-      expect(yield* valuesOf("firebreak_failovers_total", "heard-t", "to")).toEqual({ backup: 1 })
+      expect(yield* valuesOf("firebreak_failovers_total", "heard-t", "to")).toEqual({ backup: 1, primary: 0 })
     }).pipe(Effect.provide(Events.layer)))
 })

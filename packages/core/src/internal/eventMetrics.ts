@@ -3,7 +3,7 @@ import type * as DegradationLevel from "../DegradationLevel.js"
 import type * as Events from "../Events.js"
 import * as MetricCatalog from "../MetricCatalog.js"
 import type { Measure } from "../Telemetry.js"
-import { hookOf } from "./metricHooks.js"
+import { hookOf, type Tags } from "./metricHooks.js"
 
 type Handlers = { readonly [Tag in Events.Event["_tag"]]?: (event: Events.Of<Tag>) => void }
 
@@ -37,6 +37,7 @@ export class Standing {
 /** Counts what events tell. `standingOf` finds or makes the standing of a component, `now` is the monotonic time. */
 export const handlers = (standingOf: (component: string) => Standing, now: () => number): Handlers => ({
   CircuitOpened: ({ breaker }) => count("firebreak_circuit_breaker_opened_total", { name: breaker }),
+  CircuitClosed: ({ breaker }) => count("firebreak_circuit_breaker_closed_total", { name: breaker }),
   RetryScheduled: ({ name }) => count("firebreak_retries_total", { name }),
   DeadlineExceeded: ({ started }) =>
     count("firebreak_deadline_exceeded_total", { started: started ? "true" : "false" }),
@@ -74,8 +75,14 @@ export const handlers = (standingOf: (component: string) => Standing, now: () =>
   EscalationFailed: ({ name }) => count("firebreak_escalation_failures_total", { name })
 })
 
-const count = <N extends MetricCatalog.Name>(name: N, tags: MetricCatalog.Tags<N>): void =>
-  (hookOf(name, tags as never)).update(1)
+/** Counts one. The other values of its tag appear with it, at 0, so that their first is seen to be a rise. */
+const count = <N extends MetricCatalog.Name>(metric: N, tags: MetricCatalog.Tags<N>): void => {
+  const given: Tags = tags
+  for (const [tag, values] of Object.entries<ReadonlyArray<string>>(MetricCatalog.catalog[metric].tags)) {
+    for (const value of values) hookOf(metric, { ...given, [tag]: value })
+  }
+  hookOf(metric, given).update(1)
+}
 
-const set = <N extends MetricCatalog.Name>(name: N, tags: MetricCatalog.Tags<N>, value: number): void =>
-  hookOf(name, tags as never).update(value)
+const set = <N extends MetricCatalog.Name>(metric: N, tags: MetricCatalog.Tags<N>, value: number): void =>
+  hookOf(metric, tags).update(value)
