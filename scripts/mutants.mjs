@@ -132,6 +132,50 @@ const mutants = [
     "",
     ["Bulkhead", "slots"]
   ],
+  ["bulkhead: the timer of a wait runs on", "Bulkhead.ts", "running.unsafeInterruptAsFork(running.id())", "", [
+    "Bulkhead",
+    "storms"
+  ]],
+  [
+    "bulkhead: the last that came is the next",
+    "internal/line.ts",
+    "const first = this.first",
+    "const first = this.last",
+    [
+      "slots"
+    ]
+  ],
+  ["timeout: the timer of a call that ended runs on", "internal/timer.ts", "clearTimeout(this.handle)", "", ["storms"]],
+  ["hedge: the losers run on", "Hedge.ts", "yield* Fiber.interruptAll(attempts.all)", "", ["storms"]],
+  [
+    "concurrency limit: an interrupted call stays in flight",
+    "ConcurrencyLimit.ts",
+    "this.inFlight--\n    const verdict",
+    "if (cause === undefined || cause._tag === 'Fail') this.inFlight--\n    const verdict",
+    ["storms"]
+  ],
+  ["concurrency limit: idle calls raise it", "LimitStrategy.ts", "window.maxInFlight < limit / 2 ? limit : ", "", [
+    "LimitStrategy"
+  ]],
+  [
+    "throttle: a window forgets all of it at once",
+    "internal/window.ts",
+    "if (bucket - this.current >= this.buckets) {",
+    "if (bucket - this.current >= 1) {",
+    ["window"]
+  ],
+  [
+    "breaker: a relapse counts as the first opening",
+    "CircuitState.ts",
+    "state._tag === \"Closed\" ? 1 : state.openings + 1",
+    "1",
+    [
+      "CircuitState"
+    ]
+  ],
+  ["breaker: the ramp does not rise", "CircuitState.ts", "(1 - from) * Math.max(0, now - state.since) / over", "0", [
+    "CircuitState"
+  ]],
   ["rate limit: only the latest start is charged", "internal/gcra.ts", "Math.max(tat, at) + cost", "at + cost", [
     "gcra",
     "RateLimit"

@@ -26,7 +26,7 @@ const gates = [
   ],
   ["documentation", packages.map((folder) => `(cd ${folder} && docgen)`).join(" && ")],
   ["packages", "node scripts/check-packages.mjs"],
-  ["tests", "pnpm -s test"],
+  ["tests", "STORM_CALLS=100000 pnpm -s test"],
   ["mutants", "pnpm -s test:mutants --quick"],
   ["end-to-end tests", "pnpm -s test:e2e"]
 ]

@@ -632,32 +632,6 @@ describe("CircuitBreaker", () => {
     )
   }, shellRuns)
 
-  it.effect("leaks no probe under a storm of interruptions, wherever they strike", () =>
-    Effect.forEach([12, 17, 33, 64], (ops) =>
-      Effect.gen(function*() {
-        const breaker = yield* opened({ halfOpenPermits: 3, successThreshold: 1_000_000, halfOpenTimeout: "1 hour" })
-        yield* TestClock.adjust("30 seconds")
-        for (let i = 0; i < 500; i++) {
-          const fiber = yield* Effect.fork(
-            Effect.withMaxOpsBeforeYield(
-              Effect.ignore(breaker.protect(Effect.forEach([1, 2, 3], () => Effect.yieldNow()))),
-              ops
-            )
-          )
-          for (let yields = 0; yields < i % 12; yields++) yield* Effect.yieldNow()
-          yield* Fiber.interrupt(fiber)
-        }
-        const gate = yield* Deferred.make<void>()
-        const probes = yield* Effect.forEach(
-          [1, 2, 3, 4],
-          () => Effect.fork(Effect.either(breaker.protect(Deferred.await(gate))))
-        )
-        yield* Effect.yieldNow()
-        yield* Deferred.succeed(gate, undefined)
-        const passed = (yield* Effect.forEach(probes, Fiber.join)).filter((result) => result._tag === "Right")
-        expect(passed.length).toBe(3)
-      })))
-
   it("refuses options that make no sense, naming the option and the value", () => {
     expect(() => CircuitBreaker.make({ name: "" })).toThrow(`name must be a name that is not empty, got ""`)
     expect(() => CircuitBreaker.make({ name: "x", resetAfter: -5 })).toThrow(/resetAfter.*got -5/)

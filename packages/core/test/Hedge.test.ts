@@ -217,21 +217,6 @@ describe("Hedge", () => {
       expect(yield* Effect.flatMap(Search, (hedge) => hedge.stats)).toMatchObject({ calls: 1, wins: 1 })
     }).pipe(Effect.provide(Search.layer({ delay: "100 millis" }))))
 
-  it.effect("an interrupt storm leaves no attempt running", () =>
-    Effect.gen(function*() {
-      const hedge = yield* Hedge.make({ ...fixed, delay: 0, burst: 10_000, share: 1 })
-      const { effect, seen } = fake()
-      for (let ops = 12; ops <= 64; ops++) {
-        for (let yields = 0; yields < 10; yields++) {
-          const fiber = yield* Effect.fork(Effect.withMaxOpsBeforeYield(hedge.safe(effect), ops))
-          for (let i = 0; i < yields; i++) yield* Effect.yieldNow()
-          yield* Fiber.interrupt(fiber)
-          expect(seen.running).toBe(0)
-        }
-      }
-      expect(seen.calls).toBeGreaterThan(500)
-    }), 20_000)
-
   it.live.prop("the call ends with the earliest success, else with the first attempt's error", [
     fc.array(fc.record({ after: fc.integer({ min: 1, max: 500 }), ok: fc.boolean() }), { minLength: 4, maxLength: 4 })
   ], ([attempts]) =>

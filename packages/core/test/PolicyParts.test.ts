@@ -9,8 +9,7 @@ import * as RetryBudget from "@firebreak/core/RetryBudget"
 import * as Throttle from "@firebreak/core/Throttle"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as fc from "effect/FastCheck"
@@ -347,42 +346,5 @@ describe("Policy", () => {
         yield* TestClock.adjust("10 seconds")
         expect(yield* Fiber.join(fiber)).toBe("down")
       }
-    }))
-
-  it.effect("gives back what it holds wherever it is interrupted", () =>
-    Effect.gen(function*() {
-      const bulkhead = yield* Bulkhead.make({ name: "b", maxConcurrent: 3, maxQueued: 1_000 })
-      const breaker = yield* CircuitBreaker.make({
-        name: "c",
-        trip: CircuitBreaker.consecutive(2),
-        resetAfter: "1 milli",
-        halfOpenTimeout: "1 hour",
-        successThreshold: 1
-      })
-      const policy = Policy.make({
-        bulkhead,
-        breaker,
-        attemptTimeout: "1 second",
-        retry: { schedule: Backoff.make({ base: 1, jitter: "full", maxRetries: 2 }), while: (_: "down") => true }
-      })
-      for (const ops of [12, 19, 40, 64]) {
-        for (let i = 0; i < 150; i++) {
-          const work = Effect.zipRight(
-            Effect.forEach([1, 2], () => Effect.yieldNow()),
-            i % 3 === 0 ? Effect.fail("down" as const) : Effect.void
-          )
-          const fiber = yield* Effect.fork(Effect.withMaxOpsBeforeYield(Effect.ignore(policy(work)), ops))
-          for (let yields = 0; yields < i % 15; yields++) yield* Effect.yieldNow()
-          if (i % 5 === 0) yield* TestClock.adjust("2 millis")
-          yield* Fiber.interrupt(fiber)
-        }
-      }
-      expect(yield* bulkhead.stats).toMatchObject({ running: 0, waiting: 0 })
-      yield* TestClock.adjust("1 minute")
-      const gate = yield* Deferred.make<void>()
-      const last = yield* Effect.fork(policy(Deferred.await(gate)))
-      yield* Deferred.succeed(gate, undefined)
-      yield* Fiber.join(last)
-      expect((yield* breaker.stats).timeUntilRetry).toEqual(Duration.zero)
     }))
 })
