@@ -29,6 +29,14 @@ describe("the catalog of metrics", () => {
     expect(Array.from(named).toSorted()).toEqual(catalog.map(([name]) => name).toSorted())
   })
 
+  it("has every metric that a page names", () => {
+    for (const page of readdirSync(new URL("docs", root)).filter((name) => name.endsWith(".md"))) {
+      for (const [, metric] of read(`docs/${page}`).matchAll(/`(firebreak_[a-z_]+)`/g)) {
+        expect([page, Object.keys(MetricCatalog.catalog)]).toEqual([page, expect.arrayContaining([metric])])
+      }
+    }
+  })
+
   it("keeps to the habits of Prometheus", () => {
     for (const [name, { tags, type, unit }] of catalog) {
       expect(name).toMatch(/^firebreak(_[a-z]+)+$/)

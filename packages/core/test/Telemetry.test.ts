@@ -20,11 +20,16 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/TestClock"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { valuesOf } from "./support/metrics.js"
 
 const measured = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provide(effect, Telemetry.layer)
 
 const fail = Effect.fail("down")
+
+setFlagsFromString("--expose-gc")
+const collectGarbage: () => void = runInNewContext("gc")
 
 describe("the metrics of parts are read when a snapshot is taken", () => {
   it.effect("CircuitBreaker: calls by outcome, the state it is found in, openings", () =>
@@ -180,6 +185,26 @@ describe("the metrics of parts are read when a snapshot is taken", () => {
       expect(yield* sums).toEqual([0, 5])
       yield* measured(Effect.flatMap(turnAway(1), () => Effect.map(sums, (now) => expect(now).toEqual([1, 6]))))
     }))
+
+  it.live("a part that nobody holds any more is let go; what it had counted by the last snapshot stays", () =>
+    measured(Effect.gen(function*() {
+      yield* Effect.flatMap(
+        Bulkhead.make({ name: "dropped-t", maxConcurrent: 1, maxQueued: 0 }),
+        (bulkhead) => bulkhead.protect(Effect.exit(bulkhead.protect(Effect.void)))
+      )
+      yield* CircuitBreaker.make({ name: "dropped-t" })
+      expect(yield* valuesOf("firebreak_bulkhead_rejected_total", "dropped-t")).toBe(1)
+      const closed = Effect.map(
+        valuesOf("firebreak_circuit_breaker_state", "dropped-t", "state"),
+        (states) => (states as Record<string, number>)["closed"]
+      )
+      while ((yield* closed) !== 0) {
+        // a part that was looked at is held until the end of the turn
+        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+        collectGarbage()
+      }
+      expect(yield* valuesOf("firebreak_bulkhead_rejected_total", "dropped-t")).toBe(1)
+    })))
 
   it.effect("without the layer nothing is registered", () =>
     Effect.gen(function*() {
