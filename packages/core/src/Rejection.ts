@@ -4,8 +4,6 @@
  *
  * @since 0.1.0
  */
-import * as Predicate from "effect/Predicate"
-
 /**
  * Put this property, set to `true`, on an error class of your own to have it treated as a call that was not started.
  *
@@ -34,4 +32,5 @@ export interface Rejection {
  * @since 0.1.0
  * @category refinements
  */
-export const isRejection = (u: unknown): u is Rejection => Predicate.hasProperty(u, TypeId) && u[TypeId] === true
+export const isRejection = (u: unknown): u is Rejection =>
+  typeof u === "object" && u !== null && (u as Partial<Rejection>)[TypeId] === true

@@ -68,7 +68,7 @@ export class Call {
   private tickets: Array<unknown> | undefined
   private timer: Timer | undefined
   /** The last error of the call itself. */
-  private last: { readonly error: unknown } | undefined
+  private last: unknown = none
   /** What the retry under way has cost. */
   private paid: RetryBudget.Kind | undefined
   private state: State | undefined
@@ -148,7 +148,7 @@ export class Call {
 
   /** What an attempt runs: after the first it has a span of its own, where the call is traced. */
   private get target(): Effect.Effect<any, any, any> {
-    return this.last === undefined
+    return this.last === none
       ? this.effect
       : Traced.within(this.fiber, "Policy/retry", { "firebreak.name": this.parts.name }, this.effect)
   }
@@ -214,46 +214,47 @@ export class Call {
 
   /** Retries, or ends with what the attempt has ended with. A fault in the user's functions ends the call as well. */
   private settle(cause: Cause.Cause<any>): Effect.Effect<any, any, any> {
-    return this.guarded(() => {
-      const failure = cause._tag === "Fail" ? cause.error : onlyFailure(cause)
-      if (failure === none) return this.end(Exit.failCause(cause))
-      // rejected on a retry: what the dependency itself said last is worth more
-      if (Rejection.isRejection(failure)) {
-        if (this.policy.retry?.waits === true && failure instanceof CircuitOpen) return this.await(failure)
-        return this.end(this.last === undefined ? Exit.failCause(cause) : Exit.fail(this.last.error))
-      }
-      const { retry } = this.policy
-      if (retry === undefined || !retry.isRetryable(failure)) return this.end(Exit.failCause(cause))
-      this.last = { error: failure }
-      // a retry that would be turned away is not waited for
-      if (!retry.waits && this.parts.inner.some((stage) => stage.isShut?.(this.fiber) === true)) {
-        return this.end(Exit.failCause(cause))
-      }
-      const { plan } = retry
-      if (plan === undefined) return this.drive(retry.schedule, failure)
-      return plan.draws ? Effect.flatMap(Random.next, (u) => this.step(plan, failure, u)) : this.step(plan, failure, 0)
-    })
+    try {
+      return this.decide(cause)
+    } catch (defect) {
+      return this.end(Exit.die(defect))
+    }
+  }
+
+  private decide(cause: Cause.Cause<any>): Effect.Effect<any, any, any> {
+    const failure = cause._tag === "Fail" ? cause.error : onlyFailure(cause)
+    if (failure === none) return this.end(Exit.failCause(cause))
+    // rejected on a retry: what the dependency itself said last is worth more
+    if (Rejection.isRejection(failure)) {
+      if (this.policy.retry?.waits === true && failure instanceof CircuitOpen) return this.await(failure)
+      return this.end(this.last === none ? Exit.failCause(cause) : Exit.fail(this.last))
+    }
+    const { retry } = this.policy
+    if (retry === undefined || !retry.isRetryable(failure)) return this.end(Exit.failCause(cause))
+    this.last = failure
+    // a retry that would be turned away is not waited for
+    if (!retry.waits && this.isShut) return this.end(Exit.failCause(cause))
+    const { plan } = retry
+    if (plan === undefined) return this.drive(retry.schedule, failure)
+    return plan.draws ? Effect.flatMap(Random.next, (u) => this.step(plan, failure, u)) : this.step(plan, failure, 0)
+  }
+
+  private get isShut(): boolean {
+    for (const stage of this.parts.inner) if (stage.isShut?.(this.fiber) === true) return true
+    return false
   }
 
   /** Waits until the circuit may let a call pass, unless the deadline comes first or nobody can tell when that is. */
   private await(rejection: CircuitOpen): Effect.Effect<any, any, any> {
     const delay = Duration.toMillis(rejection.retryAfter)
     const inTime = this.deadline === Infinity || Time.monotonicMillis(this.fiber) + delay < this.deadline
-    if (!Number.isFinite(delay) || !inTime) return this.end(Exit.fail(this.last?.error ?? rejection))
+    if (!Number.isFinite(delay) || !inTime) return this.end(Exit.fail(this.last === none ? rejection : this.last))
     return this.wait(Effect.sleep(Duration.millis(Math.max(1, delay))))
-  }
-
-  private guarded(next: () => Effect.Effect<any, any, any>): Effect.Effect<any, any, any> {
-    try {
-      return next()
-    } catch (defect) {
-      return this.end(Exit.die(defect))
-    }
   }
 
   /** One retry by a plan of Backoff's. */
   private step(plan: Plan<any, any>, error: unknown, u: number): Effect.Effect<any, any, any> {
-    return this.guarded(() => {
+    try {
       const step = plan.next(this.state ?? plan.start, error, u, () => Time.wallMillis(this.fiber))
       if (step === undefined || !this.mayRetry(error, step[0])) return this.end(Exit.fail(error))
       const [delay, state] = step
@@ -264,7 +265,9 @@ export class Call {
       }
       // back to the run loop, so the stack does not grow
       return delay === 0 ? this.attempt() : this.wait(Effect.sleep(Duration.millis(delay)))
-    })
+    } catch (defect) {
+      return this.end(Exit.die(defect))
+    }
   }
 
   /** One retry by any other schedule. */
