@@ -15,9 +15,12 @@
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
 import { CodecError, type InProgress, type KeyReused, type OutcomeUnknown } from "./IdempotencyError.js"
 import type { Classification } from "./IdempotencyState.js"
 import { type Filter as StoreFilter, IdempotencyStore, type Record } from "./IdempotencyStore.js"
@@ -25,7 +28,7 @@ import * as Action_ from "./internal/action.js"
 import { canonicalJson } from "./internal/canonicalJson.js"
 import { sha256 } from "./internal/hash.js"
 import * as Check from "./internal/options.js"
-import { codec, encoder, type Fault, type OutcomeCodec, toJson, voided } from "./internal/outcomeCodec.js"
+import { codec, type Fault, type OutcomeCodec, schemaEncoder, toJson, voided } from "./internal/outcomeCodec.js"
 import type { Rejection } from "./Rejection.js"
 import type { StoreError } from "./StoreError.js"
 
@@ -152,6 +155,7 @@ export interface Action<Payload, A, E, R> {
  * import * as Idempotency from "@firebreak/core/Idempotency"
  * import * as Effect from "effect/Effect"
  * import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
  *
  * const RestartPods = Idempotency.make("restart_pods", {
  *   payload: Schema.Struct({ incident: Schema.String, service: Schema.String }),
@@ -187,22 +191,34 @@ export const make = <
   R | ProbeR | Schema.Schema.Context<Payload> | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
 > => {
   const settings = resolve("Idempotency.make", operation, options)
-  const fault = faultOf(operation)
   const outcome = codec(
-    fault,
+    settings.fault,
     Schema.asSchema(options.success ?? Schema.Void),
     Schema.asSchema(options.error ?? Schema.Never)
   )
-  const encode = encoder(fault, "payload", Schema.asSchema(options.payload))
+  const encode = schemaEncoder(settings.fault, "payload", Schema.asSchema(options.payload))
   const onUnknown = options.onUnknown ?? defaults.onUnknown
-  const call = (payload: Schema.Schema.Type<Payload>) =>
-    Effect.flatMap(encode(payload), ({ encoded, json }) =>
-      start(settings, outcome, {
-        key: options.key(payload, encoded),
-        fingerprint: sha256(json),
-        body: voided(options.success, Effect.suspend(() => body(payload))),
-        onUnknown: typeof onUnknown === "string" ? onUnknown : Effect.suspend(() => onUnknown.probe(payload))
-      }))
+  const begin = (payload: Schema.Schema.Type<Payload>, encoded: Schema.Schema.Encoded<Payload>) =>
+    start(settings, outcome, options.key(payload, encoded), encoded, () => ({
+      body: voided(options.success, Effect.suspend(() => body(payload))),
+      onUnknown: typeof onUnknown === "string" ? onUnknown : Effect.suspend(() => onUnknown.probe(payload))
+    }))
+  const slow = (payload: Schema.Schema.Type<Payload>) =>
+    Effect.flatMap(encode(payload), (encoded) => begin(payload, encoded))
+  // a payload that is its own encoded form need not be encoded to be found equal to a recorded one
+  const plain = SchemaAST.encodedAST(options.payload.ast) === options.payload.ast
+  const call = plain
+    ? (payload: Schema.Schema.Type<Payload>) =>
+      Effect.withFiberRuntime<any, any, any>((fiber) =>
+        Action_.replay(
+          fiber,
+          settings,
+          options.key(payload, payload as Schema.Schema.Encoded<Payload>),
+          payload,
+          outcome
+        ) ?? slow(payload)
+      )
+    : (payload: Schema.Schema.Type<Payload>) => Effect.suspend(() => slow(payload))
   return Object.assign(call, { operation }) as Action<any, any, any, any>
 }
 
@@ -214,6 +230,7 @@ export const make = <
  * import * as Idempotency from "@firebreak/core/Idempotency"
  * import * as Effect from "effect/Effect"
  * import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
  *
  * const program = Idempotency.once(
  *   { operation: "clear_cache", key: "INC-1", payload: { cluster: "sessions" }, success: Schema.String },
@@ -251,20 +268,16 @@ export const once = <
   R | ProbeR | Schema.Schema.Context<Success> | Schema.Schema.Context<Error> | IdempotencyStore
 > => {
   const settings = resolve("Idempotency.once", options.operation, options)
-  const fault = faultOf(options.operation)
   const outcome = codec(
-    fault,
+    settings.fault,
     Schema.asSchema(options.success ?? Schema.Void),
     Schema.asSchema(options.error ?? Schema.Never)
   )
   const onUnknown = options.onUnknown ?? defaults.onUnknown
-  return Effect.flatMap(toJson(fault, "payload", options.payload), (json) =>
-    start(settings, outcome, {
-      key: options.key,
-      fingerprint: sha256(json),
-      body: voided(options.success, effect),
-      onUnknown: typeof onUnknown === "string" ? onUnknown : onUnknown.probe
-    })) as Effect.Effect<any, any, any>
+  return start(settings, outcome, options.key, options.payload, () => ({
+    body: voided(options.success, effect),
+    onUnknown: typeof onUnknown === "string" ? onUnknown : onUnknown.probe
+  })) as Effect.Effect<any, any, any>
 }
 
 /**
@@ -426,6 +439,7 @@ export const prune: Effect.Effect<number, StoreError, IdempotencyStore> = Effect
 
 interface Resolved {
   readonly operation: string
+  readonly fault: Fault<CodecError>
   readonly classify: (error: unknown) => Classification
   readonly lease: Duration.Duration
   readonly retention: Duration.Duration
@@ -434,6 +448,7 @@ interface Resolved {
 
 const resolve = <E>(module: string, operation: string, settings: Settings<E>): Resolved => ({
   operation: Check.name(module, "operation", operation),
+  fault: (part, path, detail) => new CodecError({ operation, part, path, detail }),
   // asked only about errors of the body that are no rejections, and those are E
   classify: (settings.classify ?? (() => "failed")) as (error: unknown) => Classification,
   lease: Duration.millis(Check.millis(module, "lease", settings.lease ?? defaults.lease, { min: 10 })),
@@ -448,35 +463,32 @@ const within = (filter: Filter | undefined): Effect.Effect<StoreFilter> =>
     key: filter?.key
   }))
 
-const faultOf = (operation: string): Fault<CodecError> => (part, path, detail) =>
-  new CodecError({ operation, part, path, detail })
-
+/** Answers at once what has been completed; otherwise makes what is to run and goes to the store. */
 const start = <A, E, R, E2, R2, E3, R3>(
   settings: Resolved,
   outcome: OutcomeCodec<A, E, R, CodecError>,
-  request: {
-    readonly key: string
-    readonly fingerprint: string
+  key: string,
+  payload: unknown,
+  attempt: () => {
     readonly body: Effect.Effect<A, E2, R2>
     readonly onUnknown: "retry" | "escalate" | Effect.Effect<Option.Option<A>, E3, R3>
   }
-): Effect.Effect<A, E | E2 | E3 | Action_.Failure, R | R2 | R3 | IdempotencyStore> => {
-  const { body, fingerprint, onUnknown } = request
-  const key = Check.name(`Action "${settings.operation}"`, "key", request.key)
-  const probed = typeof onUnknown !== "string"
-  return Effect.flatMap(
-    IdempotencyStore,
-    (store) =>
-      Effect.flatMap(currentScope, (scope) =>
-        Action_.call<A, E | E2 | E3, R | R2 | R3>(store, {
-          ...settings,
-          ...outcome,
-          scope,
-          key,
-          fingerprint,
-          body,
-          resolution: probed ? "probe" : onUnknown,
-          probe: probed ? onUnknown : Effect.succeedNone
-        }))
-  )
-}
+): Effect.Effect<A, E | E2 | E3 | Action_.Failure, R | R2 | R3 | IdempotencyStore> =>
+  Effect.withFiberRuntime((fiber) => {
+    const known = Action_.replay(fiber, settings, key, payload ?? null, outcome)
+    if (known !== undefined) return known
+    const json = toJson(settings.fault, "payload", payload)
+    if (Either.isLeft(json)) return Exit.fail(json.left)
+    const { body, onUnknown } = attempt()
+    const probed = typeof onUnknown !== "string"
+    return Action_.call<A, E | E2 | E3, R | R2 | R3>(Action_.storeOf(fiber), {
+      ...settings,
+      ...outcome,
+      scope: Action_.scopeOf(fiber),
+      key: Check.name(`Action "${settings.operation}"`, "key", key),
+      fingerprint: sha256(json.right),
+      body,
+      resolution: probed ? "probe" : onUnknown,
+      probe: probed ? onUnknown : Effect.succeedNone
+    })
+  })

@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import { KeyMap } from "./internal/keyMap.js"
 import type { StoreError } from "./StoreError.js"
 
 /**
@@ -59,6 +60,20 @@ export type Claim =
   | { readonly _tag: "Reused"; readonly fingerprint: string }
 
 /**
+ * A completed record as `peek` gives it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Completed {
+  readonly fingerprint: string
+  /** The encoded outcome. */
+  readonly exit: string
+  /** Milliseconds left of its retention. */
+  readonly validFor: number
+}
+
+/**
  * What is kept of one key. Times are wall-clock milliseconds since the epoch.
  *
  * @since 0.1.0
@@ -90,6 +105,16 @@ export interface Service {
   readonly claim: (
     request: Id & { readonly fingerprint: string; readonly lease: Duration.Duration }
   ) => Effect.Effect<Claim, StoreError>
+  /**
+   * The record of a completed key, read at once; undefined if there is none, or if it takes longer to know: then the key
+   * is claimed. A store that can only read by waiting leaves it out.
+   */
+  readonly peek?: ((id: Id, clock: Clock.Clock) => Completed | undefined) | undefined
+  /**
+   * What `peek` gave may be kept in memory for a second, `capacity` records and up to twice as many (0: none), until `generation` changes
+   * because records were reset here. A reset by another owner shows when the second is over.
+   */
+  readonly caching?: { readonly capacity: number; readonly generation: () => number } | undefined
   /** Extends the lease; false when the claim was taken over, given back or completed: stop at once. */
   readonly renew: (
     request: Id & { readonly token: number; readonly lease: Duration.Duration }
@@ -119,6 +144,12 @@ export interface Service {
 export class IdempotencyStore extends Context.Tag("@firebreak/core/IdempotencyStore")<IdempotencyStore, Service>() {}
 
 /**
+ * @since 0.1.0
+ * @category options
+ */
+export const defaults = { cachedResults: 10_000 } as const
+
+/**
  * Makes a store in this process's memory: nothing outlives the process. Leases and retention follow the Clock's
  * monotonic time. Completed records past their retention are dropped by themselves as the store grows.
  *
@@ -126,12 +157,13 @@ export class IdempotencyStore extends Context.Tag("@firebreak/core/IdempotencySt
  * @category constructors
  */
 export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map(Effect.scope, (scope) => {
-  const entries = new Map<string, Entry>()
+  const entries = new KeyMap<Entry>()
   let lastToken = 0
+  let generation = 0
   let pruneAt = firstPrune
 
   const owned = (id: Id, token: number): Entry | undefined => {
-    const entry = entries.get(path(id))
+    const entry = entries.get(id)
     return entry?.state === "started" && entry.token === token ? entry : undefined
   }
   const prune = (nanos: bigint): number =>
@@ -145,7 +177,7 @@ export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map
           prune(nanos)
           pruneAt = Math.max(firstPrune, entries.size * 2)
         }
-        const found = entries.get(path(request))
+        const found = entries.get(request)
         const known = found !== undefined && found.state === "completed" && found.until <= nanos ? undefined : found
         if (known !== undefined) {
           if (known.fingerprint !== request.fingerprint) return { _tag: "Reused", fingerprint: known.fingerprint }
@@ -153,7 +185,7 @@ export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map
           if (isHeld(known, nanos)) return { _tag: "InProgress", retryAfter: Duration.nanos(known.until - nanos) }
         }
         const token = ++lastToken
-        entries.set(path(request), {
+        entries.set(request, {
           scope: request.scope,
           operation: request.operation,
           key: request.key,
@@ -168,6 +200,13 @@ export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map
         })
         return { _tag: "Claimed", token, inDoubt: known !== undefined }
       }),
+    peek: (id, clock) => {
+      const entry = entries.get(id)
+      if (entry === undefined || entry.state !== "completed") return undefined
+      const validFor = Number(entry.until - clock.unsafeCurrentTimeNanos()) / 1e6
+      return validFor > 0 ? { fingerprint: entry.fingerprint, exit: entry.exit, validFor } : undefined
+    },
+    caching: { capacity: defaults.cachedResults, generation: () => generation },
     renew: (request) =>
       withTime((nanos) => {
         const entry = owned(request, request.token)
@@ -191,9 +230,9 @@ export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map
         const entry = owned(request, request.token)
         if (entry === undefined) return
         if (request.inDoubt) entry.state = "in-doubt"
-        else entries.delete(path(request))
+        else entries.delete(request)
       }),
-    get: (id) => withTime((nanos) => Option.map(Option.fromNullable(entries.get(path(id))), (_) => toRecord(_, nanos))),
+    get: (id) => withTime((nanos) => Option.map(Option.fromNullable(entries.get(id)), (_) => toRecord(_, nanos))),
     list: (filter) =>
       withTime((nanos) =>
         Array.from(entries.values())
@@ -202,7 +241,10 @@ export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map
           .map((entry) => toRecord(entry, nanos))
       ),
     reset: (filter) =>
-      withTime((nanos) => removeWhere(entries, (entry) => !isHeld(entry, nanos) && matches(entry, filter))),
+      withTime((nanos) => {
+        generation++
+        return removeWhere(entries, (entry) => !isHeld(entry, nanos) && matches(entry, filter))
+      }),
     prune: withTime(prune)
   }
 })
@@ -236,8 +278,6 @@ interface Entry extends Id {
 const withTime = <A>(f: (nanos: bigint, millis: number) => A): Effect.Effect<A> =>
   Clock.clockWith((clock) => Effect.sync(() => f(clock.unsafeCurrentTimeNanos(), clock.unsafeCurrentTimeMillis())))
 
-const path = ({ key, operation, scope }: Id): string => `${scope.length}:${operation.length}:${scope}${operation}${key}`
-
 const matches = (id: Id, filter: Filter | undefined): boolean =>
   filter === undefined ||
   ((filter.scope === undefined || id.scope === filter.scope) &&
@@ -248,15 +288,10 @@ const after = (nanos: bigint, duration: Duration.Duration): bigint => nanos + Du
 
 const isHeld = (entry: Entry, nanos: bigint): boolean => entry.state === "started" && entry.until > nanos
 
-const removeWhere = (entries: Map<string, Entry>, predicate: (entry: Entry) => boolean): number => {
-  let removed = 0
-  for (const [id, entry] of entries) {
-    if (predicate(entry)) {
-      entries.delete(id)
-      removed++
-    }
-  }
-  return removed
+const removeWhere = (entries: KeyMap<Entry>, predicate: (entry: Entry) => boolean): number => {
+  const removed = Array.from(entries.values()).filter(predicate)
+  for (const entry of removed) entries.delete(entry)
+  return removed.length
 }
 
 const toRecord = (entry: Entry, nanos: bigint): Record => {

@@ -429,6 +429,188 @@ describe("Idempotency", () => {
     )
   })
 
+  describe("a completed key", () => {
+    /** The store of the test, counting what is asked of it. */
+    const watched = Effect.map(IdempotencyStore, (store) => {
+      const asked = { peeks: 0, claims: 0 }
+      const service: Service = {
+        ...store,
+        peek: (id, clock) => {
+          asked.peeks++
+          return store.peek?.(id, clock)
+        },
+        claim: (request) => Effect.suspend(() => (asked.claims++, store.claim(request)))
+      }
+      return {
+        asked,
+        service,
+        call: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provideService(effect, IdempotencyStore, service)
+      }
+    })
+
+    test(
+      "is answered at once: no claim, no fiber, and from memory for a second",
+      Effect.gen(function*() {
+        const { asked, call, service } = yield* watched
+        const action = counted()
+        yield* call(action.call(one))
+        assert.deepStrictEqual(asked, { peeks: 1, claims: 1 })
+        const clock = yield* Effect.clock
+        // what neither waits nor forks ends in one go
+        const replay = Effect.runSyncExit(
+          Effect.withClock(Effect.provideService(action.call(one), IdempotencyStore, service), clock)
+        )
+        assert.deepStrictEqual(replay, Exit.succeed(1))
+        for (let i = 0; i < 10; i++) assert.strictEqual(yield* call(action.call(one)), 1)
+        assert.strictEqual(asked.claims, 1)
+      })
+    )
+
+    test(
+      "is read from the store again after a second, so that another owner's reset shows",
+      Effect.gen(function*() {
+        const { asked, service } = yield* watched
+        // who resets is another owner, so nothing tells this one
+        const here: Service = { ...service, caching: { capacity: 10, generation: () => 0 } }
+        const action = counted()
+        const call = Effect.provideService(action.call(one), IdempotencyStore, here)
+        yield* call
+        yield* call
+        const { peeks } = asked
+        yield* TestClock.adjust("999 millis")
+        assert.strictEqual(yield* Idempotency.reset(), 1)
+        assert.strictEqual(yield* call, 1)
+        assert.strictEqual(asked.peeks, peeks)
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual(yield* call, 2)
+      })
+    )
+
+    test(
+      "is forgotten at once by a reset here, and at the end of its retention",
+      Effect.gen(function*() {
+        const action = counted(undefined, { retention: "500 millis" })
+        for (const run of [1, 2]) {
+          for (let i = 0; i < 3; i++) assert.strictEqual(yield* action.call(one), run)
+          assert.strictEqual(yield* Idempotency.reset({ operation: "restart" }), 1)
+        }
+        yield* action.call(one)
+        yield* TestClock.adjust("499 millis")
+        assert.strictEqual(yield* action.call(one), 3)
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual(yield* action.call(one), 4)
+      })
+    )
+
+    test(
+      "is known by its payload's value, not by the object, which the caller may change",
+      Effect.gen(function*() {
+        let runs = 0
+        const action = Idempotency.make(
+          "set",
+          { payload: Schema.Struct({ id: Schema.String, tags: Schema.Array(Schema.String) }), key: (_) => _.id },
+          () => Effect.sync(() => void runs++)
+        )
+        const payload = { id: "a", tags: ["x"] }
+        for (let i = 0; i < 3; i++) yield* action(payload)
+        yield* action({ tags: ["x"], id: "a" })
+        payload.tags.push("y")
+        assert.instanceOf(yield* Effect.flip(action(payload)), Idempotency.KeyReused)
+        payload.tags.pop()
+        yield* action(payload)
+        assert.strictEqual(runs, 1)
+      })
+    )
+
+    test(
+      "is found by what the schema encodes: fields it does not know are nothing to it",
+      Effect.gen(function*() {
+        const action = Idempotency.make(
+          "set",
+          { payload: Schema.Struct({ id: Schema.String }), key: Idempotency.payloadKey("set"), success: Schema.Number },
+          () => Effect.succeed(1)
+        )
+        const wider: { readonly id: string } = { id: "a", extra: 1 } as { readonly id: string }
+        for (let i = 0; i < 3; i++) {
+          yield* action({ id: "a" })
+          yield* action(wider)
+        }
+        assert.strictEqual((yield* Idempotency.list()).length, 1)
+      })
+    )
+
+    test(
+      "still refuses a payload that is not JSON, and decodes by the schemas of whoever asks",
+      Effect.gen(function*() {
+        const read = <A, I>(success: Schema.Schema<A, I>, payload: unknown = 1) =>
+          Idempotency.once({ operation: "op", key: "k", payload, success }, Effect.die("must not run"))
+        yield* Idempotency.once({ operation: "op", key: "k", payload: 1, success: Schema.String }, Effect.succeed("7"))
+        for (let i = 0; i < 2; i++) {
+          assert.strictEqual(yield* read(Schema.String), "7")
+          assert.strictEqual(yield* read(Schema.NumberFromString), 7)
+          assert.strictEqual(((yield* Effect.flip(read(Schema.Boolean))) as Idempotency.CodecError).part, "record")
+          assert.strictEqual(((yield* Effect.flip(read(Schema.String, NaN))) as Idempotency.CodecError).part, "payload")
+          assert.instanceOf(yield* Effect.flip(read(Schema.String, 2)), Idempotency.KeyReused)
+        }
+      })
+    )
+
+    test(
+      "is replayed by schemas that wait or ask for a service",
+      Effect.gen(function*() {
+        class Suffix extends Context.Tag("Suffix")<Suffix, string>() {}
+        const Slow = Schema.transformOrFail(Schema.String, Schema.String, {
+          strict: true,
+          decode: (text) => Effect.as(Effect.sleep("1 second"), text),
+          encode: (text) => Effect.map(Suffix, (suffix) => text + suffix)
+        })
+        const action = Idempotency.make("slow", { payload: Slow, key: (_) => _, success: Slow }, Effect.succeed)
+        const call = Effect.provideService(action("a"), Suffix, "!")
+        assert.strictEqual(yield* call, "a")
+        const replay = yield* Effect.fork(call)
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* Fiber.join(replay), "a!")
+      })
+    )
+
+    test(
+      "is claimed from a store that cannot read at once, with the same answers",
+      Effect.gen(function*() {
+        const store = yield* IdempotencyStore
+        const plain: Service = { ...store, peek: undefined, caching: undefined }
+        const action = counted()
+        const call = (payload: typeof one) => Effect.provideService(action.call(payload), IdempotencyStore, plain)
+        assert.strictEqual(yield* call(one), 1)
+        assert.strictEqual(yield* call(one), 1)
+        assert.instanceOf(yield* Effect.flip(call({ ...one, at: new Date(1) })), Idempotency.KeyReused)
+        assert.strictEqual(action.runs, 1)
+      })
+    )
+
+    test(
+      "is kept in memory for the keys used last, and for none where the capacity is 0",
+      Effect.gen(function*() {
+        const { asked, service } = yield* watched
+        for (const [capacity, peeks] of [[2, 8], [0, 40], [20, 0]] as const) {
+          const limited: Service = { ...service, caching: { capacity, generation: () => 0 } }
+          const use = (keys: ReadonlyArray<number>) =>
+            Effect.provideService(
+              Effect.forEach(keys, (key) => Idempotency.once({ operation: "op", key: `${key}` }, Effect.void)),
+              IdempotencyStore,
+              limited
+            )
+          const all = Array.from({ length: 10 }, (_, i) => i)
+          yield* use(all)
+          yield* use(all)
+          asked.peeks = 0
+          for (let i = 0; i < 4; i++) yield* use([...all.slice(0, 2), ...all.slice(0, 2), ...all.slice(0, 6)])
+          if (capacity === 2) assert.isAtMost(asked.peeks, 4 * 6)
+          else assert.strictEqual(asked.peeks, peeks)
+        }
+      })
+    )
+  })
+
   describe("what is no outcome", () => {
     test(
       "a rejection is not recorded, and needs neither schema nor classify",

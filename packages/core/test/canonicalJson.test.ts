@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import { createHash } from "node:crypto"
-import { canonicalJson, NotJson } from "../src/internal/canonicalJson.js"
+import { canonicalJson, equalJson, NotJson } from "../src/internal/canonicalJson.js"
 import { sha256 } from "../src/internal/hash.js"
 
 const nest = (depth: number): unknown => depth === 0 ? 1 : depth % 2 === 0 ? [nest(depth - 1)] : { a: nest(depth - 1) }
@@ -34,6 +34,34 @@ describe("canonicalJson", () => {
     const same = canonicalJson(one) === canonicalJson(two)
     assert.strictEqual(same, canonicalJson(JSON.parse(JSON.stringify(one))) === canonicalJson(two))
     if (same) assert.deepStrictEqual(JSON.parse(canonicalJson(one)), JSON.parse(canonicalJson(two)))
+  })
+
+  it.prop("equalJson says the same without making text", [json, json], ([one, two]) => {
+    const parsed: unknown = JSON.parse(canonicalJson(two))
+    assert.strictEqual(equalJson(one, parsed), canonicalJson(one) === canonicalJson(two))
+    assert.isTrue(equalJson(shuffled(two), parsed))
+    assert.isTrue(equalJson({ two, gone: undefined }, { two: parsed }))
+  })
+
+  it("equalJson takes nothing for equal that is not JSON", () => {
+    // oxlint-disable-next-line no-sparse-arrays -- that is what is tested
+    const holes = [, 1]
+    for (
+      const [value, other] of [
+        [NaN, null],
+        [holes, [null, 1]],
+        [{ a: undefined, b: 1 }, { a: null, b: 1 }],
+        [new Date(0), {}],
+        [new Map(), {}],
+        [[], {}],
+        [{}, []],
+        [{ length: 0 }, []],
+        [undefined, null]
+      ]
+    ) {
+      assert.isFalse(equalJson(value, other))
+    }
+    assert.isFalse(equalJson(cycle, { self: [{}] }))
   })
 
   const cycle: { self?: unknown } = {}

@@ -13,10 +13,12 @@ import * as Deadline from "../Deadline.js"
 import * as Events from "../Events.js"
 import { type CodecError, InProgress, KeyReused, OutcomeUnknown } from "../IdempotencyError.js"
 import * as State from "../IdempotencyState.js"
-import type * as Store from "../IdempotencyStore.js"
+import * as Store from "../IdempotencyStore.js"
 import * as Rejection from "../Rejection.js"
 import { StoreError } from "../StoreError.js"
 import { sha256 } from "./hash.js"
+import type { OutcomeCodec } from "./outcomeCodec.js"
+import { atHand } from "./replays.js"
 import { Flight } from "./singleFlight.js"
 
 /** One call of an action, with everything that is needed to run it. */
@@ -60,6 +62,30 @@ export const currentScope: Context.Reference<CurrentScope, string> = Context.Ref
 /** 64 hexadecimal digits, which every header and client token takes. */
 export const downstreamKey = ({ key, operation, scope }: Store.Id): string =>
   sha256(JSON.stringify(scope === "" ? [operation, key] : [scope, operation, key]))
+
+type Running = Fiber.RuntimeFiber<unknown, unknown>
+
+export const storeOf = (fiber: Running): Store.Service =>
+  Context.unsafeGet(fiber.currentContext as Context.Context<Store.IdempotencyStore>, Store.IdempotencyStore)
+
+export const scopeOf = (fiber: Running): string => Context.unsafeGet(fiber.currentContext, currentScope)
+
+/**
+ * The recorded outcome of a completed key with this payload, if it is at hand: nothing is forked, nothing waited for.
+ * Undefined for whatever else may be the case.
+ */
+export const replay = <A, E, R>(
+  fiber: Running,
+  { operation }: { readonly operation: string },
+  key: string,
+  payload: unknown,
+  codec: OutcomeCodec<A, E, R, CodecError>
+): Exit.Exit<A, E | CodecError> | undefined => {
+  const id = { scope: scopeOf(fiber), operation, key }
+  const known = atHand(fiber, storeOf(fiber), id, payload, codec)
+  if (known !== undefined) Events.unsafePublish(fiber, () => ({ _tag: "ActionReplayed", ...named(id) }))
+  return known
+}
 
 /** Joins the flight of this key or starts it, and waits for how it lands. */
 export const call = <A, E, R>(store: Store.Service, request: Call<A, E, R>): Effect.Effect<A, E | Failure, R> =>

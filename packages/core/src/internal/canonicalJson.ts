@@ -18,6 +18,29 @@ export class NotJson extends Error {
  */
 export const canonicalJson = (value: unknown): string => write(value, [], [])
 
+/**
+ * Whether both have the same canonical JSON; false too where the first one is not JSON. The second one is.
+ */
+export const equalJson = (value: unknown, json: unknown): boolean => {
+  if (value === json) return true
+  if (typeof value !== "object" || typeof json !== "object" || value === null || json === null) return false
+  if (Array.isArray(value)) {
+    if (!Array.isArray(json) || value.length !== json.length) return false
+    for (let i = 0; i < value.length; i++) if (!equalJson(value[i], json[i])) return false
+    return true
+  }
+  if (Object.getPrototypeOf(value) !== Object.prototype || Array.isArray(json)) return false
+  const fields = value as { readonly [key: string]: unknown }
+  const others = json as { readonly [key: string]: unknown }
+  let rest = 0
+  for (const key in fields) if (fields[key] !== undefined) rest++
+  for (const key in others) {
+    if (!Object.hasOwn(fields, key) || !equalJson(fields[key], others[key])) return false
+    rest--
+  }
+  return rest === 0
+}
+
 /** A path as it is written in code: `items[0].name`; `(root)` for the value itself. */
 export const showPath = (path: ReadonlyArray<PropertyKey>): string => {
   let text = ""

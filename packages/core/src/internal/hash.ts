@@ -2,36 +2,57 @@
 
 /** The SHA-256 digest of the text's UTF-8 bytes, as 64 lower-case hexadecimal digits. */
 export const sha256 = (text: string): string => {
-  const bytes = encoder.encode(text)
-  // message, 0x80, zeros, and the length in bits as 64 bits, in blocks of 64 bytes
-  const padded = new Uint8Array(((bytes.length + 8 >> 6) + 1) << 6)
-  padded.set(bytes)
-  padded[bytes.length] = 0x80
-  const view = new DataView(padded.buffer)
-  view.setUint32(padded.length - 8, Math.floor(bytes.length / 0x20000000))
-  view.setUint32(padded.length - 4, bytes.length << 3)
-
-  const hash = Int32Array.from(initial)
-  const schedule = new Int32Array(64)
-  for (let offset = 0; offset < padded.length; offset += 64) compress(hash, schedule, view, offset)
+  // in UTF-8 at most three bytes for each UTF-16 unit; then 0x80, and the length in bits as 64 bits
+  const bytes = text.length * 3 + 72 <= small.length ? small : new Uint8Array(text.length * 3 + 72)
+  const { written: length } = encoder.encodeInto(text, bytes)
+  const end = ((length + 8 >> 6) + 1) << 6
+  bytes.fill(0, length, end)
+  bytes[length] = 0x80
+  const high = Math.floor(length / 0x20000000)
+  const low = length << 3
+  for (let i = 0; i < 4; i++) {
+    bytes[end - 8 + i] = high >>> (24 - i * 8)
+    bytes[end - 4 + i] = low >>> (24 - i * 8)
+  }
+  hash.set(initial)
+  for (let offset = 0; offset < end; offset += 64) compress(bytes, offset)
 
   let hex = ""
-  for (const word of hash) hex += (word >>> 0).toString(16).padStart(8, "0")
+  for (let i = 0; i < 8; i++) {
+    const word = hash[i]!
+    hex += octets[word >>> 24]! + octets[(word >>> 16) & 255]! + octets[(word >>> 8) & 255]! + octets[word & 255]!
+  }
   return hex
 }
 
 const encoder = new TextEncoder()
+const octets = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, "0"))
 
-const compress = (hash: Int32Array, w: Int32Array, view: DataView, offset: number): void => {
-  for (let i = 0; i < 16; i++) w[i] = view.getInt32(offset + i * 4)
+// used by one call after the other, and never across a wait
+const small = new Uint8Array(4_096)
+const hash = new Int32Array(8)
+const w = new Int32Array(64)
+
+const compress = (bytes: Uint8Array, offset: number): void => {
+  for (let i = 0; i < 16; i++) {
+    const at = offset + i * 4
+    w[i] = (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!
+  }
   for (let i = 16; i < 64; i++) {
     const w15 = w[i - 15]!
     const w2 = w[i - 2]!
     const s0 = rotate(w15, 7) ^ rotate(w15, 18) ^ (w15 >>> 3)
     const s1 = rotate(w2, 17) ^ rotate(w2, 19) ^ (w2 >>> 10)
-    w[i] = w[i - 16]! + s0 + w[i - 7]! + s1
+    w[i] = (w[i - 16]! + s0 + w[i - 7]! + s1) | 0
   }
-  let [a, b, c, d, e, f, g, h] = hash as unknown as Words
+  let a = hash[0]!
+  let b = hash[1]!
+  let c = hash[2]!
+  let d = hash[3]!
+  let e = hash[4]!
+  let f = hash[5]!
+  let g = hash[6]!
+  let h = hash[7]!
   for (let i = 0; i < 64; i++) {
     const s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)
     const t1 = (h + s1 + ((e & f) ^ (~e & g)) + constants[i]! + w[i]!) | 0
@@ -46,11 +67,15 @@ const compress = (hash: Int32Array, w: Int32Array, view: DataView, offset: numbe
     b = a
     a = (t1 + t2) | 0
   }
-  const next = [a, b, c, d, e, f, g, h]
-  for (let i = 0; i < 8; i++) hash[i] = hash[i]! + next[i]!
+  hash[0] = hash[0]! + a
+  hash[1] = hash[1]! + b
+  hash[2] = hash[2]! + c
+  hash[3] = hash[3]! + d
+  hash[4] = hash[4]! + e
+  hash[5] = hash[5]! + f
+  hash[6] = hash[6]! + g
+  hash[7] = hash[7]! + h
 }
-
-type Words = [number, number, number, number, number, number, number, number]
 
 const rotate = (word: number, by: number): number => (word >>> by) | (word << (32 - by))
 
@@ -65,5 +90,5 @@ const fractions = (count: number, root: (prime: number) => number): ReadonlyArra
   return words
 }
 
-const initial = fractions(8, Math.sqrt)
-const constants = fractions(64, Math.cbrt)
+const initial = Int32Array.from(fractions(8, Math.sqrt))
+const constants = Int32Array.from(fractions(64, Math.cbrt))

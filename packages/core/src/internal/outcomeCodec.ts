@@ -1,6 +1,7 @@
 /** Between the values of an action or a step and the JSON text in its store. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
@@ -14,15 +15,20 @@ export type Part = "payload" | "success" | "error" | "record"
 /** Makes the error of whoever encodes: where in the value it is wrong, and how. */
 export type Fault<F> = (part: Part, path: string, detail: string) => F
 
-/** An outcome as text, and back. Only what the schemas declare can be encoded. */
+/**
+ * An outcome as text, and back. Only what the schemas declare can be encoded. What needs neither waiting nor a service
+ * is an `Either`, so that it can be had without running an Effect.
+ */
 export interface OutcomeCodec<A, E, R, F> {
+  readonly success: Schema.Schema.All
+  readonly error: Schema.Schema.All
   readonly encode: (exit: Exit.Exit<A, unknown>) => Effect.Effect<string, F, R>
   readonly decode: (text: string) => Effect.Effect<Exit.Exit<A, E>, F, R>
 }
 
 /** The canonical JSON of an encoded value; `undefined` as a whole counts as null. */
-export const toJson = <F>(fault: Fault<F>, part: Part, encoded: unknown): Effect.Effect<string, F> =>
-  Effect.try({
+export const toJson = <F>(fault: Fault<F>, part: Part, encoded: unknown): Either.Either<string, F> =>
+  Either.try({
     try: () => canonicalJson(encoded ?? null),
     catch: (error) => {
       if (!(error instanceof NotJson)) throw error
@@ -30,13 +36,20 @@ export const toJson = <F>(fault: Fault<F>, part: Part, encoded: unknown): Effect
     }
   })
 
+/** Encodes by the schema. */
+export const schemaEncoder = <A, I, R, F>(fault: Fault<F>, part: Part, schema: Schema.Schema<A, I, R>) => {
+  const encode = Schema.encodeUnknown(schema)
+  return (value: unknown): Effect.Effect<I, F, R> =>
+    ParseResult.mapError(encode(value), (error) => mismatch(fault, part, error))
+}
+
 /** Encodes by the schema, then to canonical JSON. */
 export const encoder = <A, I, R, F>(fault: Fault<F>, part: Part, schema: Schema.Schema<A, I, R>) => {
-  const encode = Schema.encodeUnknown(schema)
+  const encode = schemaEncoder(fault, part, schema)
   return (value: unknown): Effect.Effect<{ readonly encoded: I; readonly json: string }, F, R> =>
-    Effect.flatMap(
-      Effect.mapError(encode(value), (error) => mismatch(fault, part, error)),
-      (encoded) => Effect.map(toJson(fault, part, encoded), (json) => ({ encoded, json }))
+    ParseResult.flatMap(
+      encode(value),
+      (encoded) => Either.map(toJson(fault, part, encoded), (json) => ({ encoded, json }))
     )
 }
 
@@ -51,17 +64,19 @@ export const codec = <A, IA, RA, E, IE, RE, F>(
   const decodeSuccess = Schema.decodeUnknown(success)
   const decodeError = Schema.decodeUnknown(error)
   return {
+    success,
+    error,
     encode: Exit.matchEffect({
       onSuccess: (value: A): Effect.Effect<string, F, RA | RE> =>
         Effect.map(encodeSuccess(value), (_) => text("Success", _)),
       onFailure: (cause) => Effect.map(encodeError(Cause.squash(cause)), (_) => text("Failure", _))
     }),
     decode: (record) =>
-      Effect.flatMap(parse(fault, record), (stored) => {
+      ParseResult.flatMap(parse(fault, record), (stored) => {
         const decoded: Effect.Effect<Exit.Exit<A, E>, ParseResult.ParseError, RA | RE> = stored._tag === "Success"
-          ? Effect.map(decodeSuccess(stored.value), Exit.succeed)
-          : Effect.map(decodeError(stored.value), Exit.fail)
-        return Effect.mapError(decoded, (error) => mismatch(fault, "record", error))
+          ? ParseResult.map(decodeSuccess(stored.value), Exit.succeed)
+          : ParseResult.map(decodeError(stored.value), Exit.fail)
+        return ParseResult.mapError(decoded, (error) => mismatch(fault, "record", error))
       })
   }
 }
@@ -87,12 +102,14 @@ const text = (tag: Stored["_tag"], { encoded, json }: { readonly encoded: unknow
 const isStored = (u: unknown): u is Stored =>
   Predicate.hasProperty(u, "_tag") && (u._tag === "Success" || u._tag === "Failure")
 
-const parse = <F>(fault: Fault<F>, record: string): Effect.Effect<Stored, F> => {
-  const unreadable = (detail: string) => fault("record", "(root)", detail)
-  return Effect.flatMap(
-    Effect.try({ try: (): unknown => JSON.parse(record), catch: () => unreadable("it is not JSON") }),
-    (stored) => isStored(stored) ? Effect.succeed(stored) : Effect.fail(unreadable("it is not an outcome"))
-  )
+const parse = <F>(fault: Fault<F>, record: string): Either.Either<Stored, F> => {
+  let stored: unknown
+  try {
+    stored = JSON.parse(record)
+  } catch {
+    return Either.left(fault("record", "(root)", "it is not JSON"))
+  }
+  return isStored(stored) ? Either.right(stored) : Either.left(fault("record", "(root)", "it is not an outcome"))
 }
 
 const mismatch = <F>(fault: Fault<F>, part: Part, error: ParseResult.ParseError): F => {

@@ -300,6 +300,38 @@ export const suite = <E>(name: string, layer: Layer.Layer<IdempotencyStore, E>, 
         ])
       }))
 
+    test("if it can read at once: what is completed, within its retention, and nothing else", (store) =>
+      Effect.gen(function*() {
+        const { peek } = store
+        if (peek === undefined) return
+        const look = (of = id("a")) => Effect.clockWith((clock) => Effect.sync(() => peek(of, clock)))
+        assert.isUndefined(yield* look())
+        const { token } = claimed(yield* store.claim(ask("a")))
+        assert.isUndefined(yield* look())
+        yield* store.release({ ...id("a"), token, inDoubt: true })
+        assert.isUndefined(yield* look())
+        const again = claimed(yield* store.claim(ask("a")))
+        yield* store.complete({ ...id("a"), token: again.token, exit: "1", retention: long })
+        const found = yield* look()
+        assert.deepStrictEqual([found?.exit, found?.fingerprint], ["1", "f"])
+        assert.isAtMost(found?.validFor ?? Infinity, Duration.toMillis(long))
+        assert.isAbove(found?.validFor ?? 0, 0)
+        assert.isUndefined(yield* look({ ...id("a"), scope: "other" }))
+        yield* pass(101)
+        assert.isUndefined(yield* look())
+      }))
+
+    test("says by its generation that records were reset", (store) =>
+      Effect.gen(function*() {
+        if (store.caching === undefined) return
+        const before = store.caching.generation()
+        const { token } = claimed(yield* store.claim(ask("a")))
+        yield* store.complete({ ...id("a"), token, exit: "1", retention: long })
+        assert.strictEqual(store.caching.generation(), before)
+        yield* store.reset({ operation: "op" })
+        assert.notStrictEqual(store.caching.generation(), before)
+      }))
+
     const owners = options.owners
     if (owners !== undefined) {
       const both = (title: string, body: (one: Service, two: Service) => Effect.Effect<void, unknown>) =>

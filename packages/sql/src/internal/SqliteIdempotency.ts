@@ -1,10 +1,11 @@
 /**
- * `IdempotencyStore` on SQLite. Claims and outcomes go through the writer; a completed key is answered without it, from
- * a bounded cache or from a read-only connection of this thread that never waits for a lock.
+ * `IdempotencyStore` on SQLite. Claims and outcomes go through the writer; a completed key is read without it, on a
+ * read-only connection of this thread that never waits for a lock.
  */
 import type * as IdempotencyStore from "@firebreak/core/IdempotencyStore"
 import type { StoreError } from "@firebreak/core/StoreError"
 import type BetterSqlite3 from "better-sqlite3"
+import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -30,7 +31,7 @@ export const make = (
   Effect.gen(function*() {
     const lifetime = yield* Effect.scope
     const completed = yield* openReader(driver, client.filename)
-    const cache = new ResultCache(options.cachedResults)
+    let generation = 0
     const held = new Map<number, ActionId>()
 
     const release = ({ inDoubt, key, operation, scope, token }: ActionId & { token: number; inDoubt: boolean }) => {
@@ -44,21 +45,14 @@ export const make = (
       })
     )
 
-    const replay = (row: ActionRow, fingerprint: string): IdempotencyStore.Claim =>
-      row.fingerprint === fingerprint && row.exit !== null
-        ? { _tag: "Completed", exit: row.exit }
-        : { _tag: "Reused", fingerprint: row.fingerprint }
-
-    const answered = (id: ActionId, answer: ClaimAnswer, wall: number): IdempotencyStore.Claim => {
+    const answered = (id: ActionId, answer: ClaimAnswer): IdempotencyStore.Claim => {
       switch (answer._tag) {
         case "InProgress":
           return { _tag: "InProgress", retryAfter: Duration.micros(BigInt(answer.retryAfter)) }
-        case "Completed":
-          cache.set(answer.row, wall)
-          return replay(answer.row, answer.row.fingerprint)
         case "Claimed":
           held.set(answer.token, id)
           return answer
+        case "Completed":
         case "Reused":
           return answer
       }
@@ -66,17 +60,19 @@ export const make = (
 
     return {
       scope: lifetime,
+      peek: completed,
+      caching: { capacity: options.cachedResults, generation: () => generation },
 
       claim: ({ fingerprint, key, lease, operation, scope }) =>
         Effect.clockWith((clock) => {
-          const wall = clock.unsafeCurrentTimeMillis()
           const id = { scope, operation, key }
-          const hit = cache.get(id, wall)
-          if (hit !== undefined) return Effect.succeed(replay(hit, fingerprint))
-          const row = completed(id)
-          if (row !== undefined && row.expiresAt !== null && row.expiresAt > wall) {
-            cache.set(row, wall)
-            return Effect.succeed(replay(row, fingerprint))
+          const known = completed(id, clock)
+          if (known !== undefined) {
+            return Effect.succeed<IdempotencyStore.Claim>(
+              known.fingerprint === fingerprint
+                ? { _tag: "Completed", exit: known.exit }
+                : { _tag: "Reused", fingerprint: known.fingerprint }
+            )
           }
           return Effect.map(
             client.request("claim", { ...id, ...moment(clock), fingerprint, lease: micros(lease) }, (answer) => {
@@ -85,7 +81,7 @@ export const make = (
                 client.tell("release", { ...id, token: answer.token, inDoubt: answer.inDoubt })
               }
             }),
-            (answer) => answered(id, answer, wall)
+            (answer) => answered(id, answer)
           )
         }),
 
@@ -101,10 +97,9 @@ export const make = (
         Effect.clockWith((clock) => {
           const now = moment(clock)
           const request = { scope, operation, key, token, exit, retention: millis(retention) }
-          return Effect.map(client.request("complete", { ...request, ...now }), (row) => {
+          return Effect.map(client.request("complete", { ...request, ...now }), (completed) => {
             held.delete(token)
-            if (row !== null) cache.set(row, now.wall)
-            return row !== null
+            return completed
           })
         }),
 
@@ -127,15 +122,15 @@ export const make = (
         ),
 
       reset: (filter) =>
-        Effect.clockWith((clock) =>
-          Effect.map(
-            client.request("reset", { ...moment(clock), ...toFilter(filter) }),
-            (count) => {
-              cache.clear()
-              return count
-            }
+        Effect.clockWith((clock) => {
+          const forget = () => {
+            generation++
+          }
+          return Effect.tap(
+            client.request("reset", { ...moment(clock), ...toFilter(filter) }, forget),
+            () => Effect.sync(forget)
           )
-        ),
+        }),
 
       prune: Effect.clockWith((clock) => {
         const now = moment(clock)
@@ -168,18 +163,25 @@ const toRecord = ({ completedAt, exit, expiresAt, ...row }: ActionRow): Idempote
 const openReader = (
   driver: Driver,
   filename: string
-): Effect.Effect<(id: ActionId) => ActionRow | undefined, never, Scope.Scope> => {
+): Effect.Effect<NonNullable<IdempotencyStore.Service["peek"]>, never, Scope.Scope> => {
   let db: BetterSqlite3.Database | undefined
-  let select: BetterSqlite3.Statement<[string, string, string], Completed> | undefined
-  const lookup = ({ key, operation, scope }: ActionId) => {
+  let select: BetterSqlite3.Statement<[string, string, string], CompletedRow> | undefined
+  const lookup = ({ key, operation, scope }: ActionId, clock: Clock.Clock) => {
     try {
       db ??= new driver(filename, { readonly: true, fileMustExist: true, timeout: 0 })
-      select ??= db.prepare(
-        `SELECT fingerprint, exit, started_at AS startedAt, completed_at AS completedAt, expires_at AS expiresAt, hash
+      select ??= db.prepare<[string, string, string], CompletedRow>(
+        `SELECT fingerprint, exit, started_at, completed_at, expires_at, hash
          FROM firebreak_action WHERE scope = ? AND operation = ? AND key = ? AND state = 'completed'`
-      )
+      ).raw()
       const row = select.get(scope, operation, key)
-      return row === undefined ? undefined : Actions.verified({ scope, operation, key, state: "completed", ...row })
+      if (row === undefined) return undefined
+      const [fingerprint, exit, startedAt, completedAt, expiresAt, hash] = row
+      const validFor = expiresAt - clock.unsafeCurrentTimeMillis()
+      if (!(validFor > 0)) return undefined
+      Actions.verified(
+        { scope, operation, key, state: "completed", fingerprint, exit, startedAt, completedAt, expiresAt, hash }
+      )
+      return { fingerprint, exit, validFor }
     } catch {
       return undefined
     }
@@ -187,49 +189,11 @@ const openReader = (
   return Effect.as(Effect.addFinalizer(() => Effect.sync(() => db?.close())), lookup)
 }
 
-type Completed = Omit<ActionRow, keyof ActionId | "state"> & { readonly hash: string }
-
-/** How long a cached result is believed before the file is read again: another process may have reset the key. */
-const believed = 1_000
-
-/** Longer outcomes are not cached, so that the cache's memory is bounded. */
-const maxCachedLength = 4_096
-
-const joined = ({ key, operation, scope }: ActionId): string =>
-  `${scope.length}:${operation.length}:${scope}${operation}${key}`
-
-/** The completed records used last. Expiry and age are by the wall clock; one that steps only ends the belief sooner. */
-class ResultCache {
-  private readonly entries = new Map<string, { readonly row: ActionRow; readonly at: number }>()
-
-  constructor(private readonly capacity: number) {}
-
-  get(id: ActionId, now: number): ActionRow | undefined {
-    const path = joined(id)
-    const entry = this.entries.get(path)
-    if (entry === undefined) return undefined
-    const { at, row } = entry
-    if (Math.abs(now - at) > believed || (row.expiresAt ?? 0) <= now) {
-      this.entries.delete(path)
-      return undefined
-    }
-    return row
-  }
-
-  set(row: ActionRow, now: number): void {
-    if (this.capacity === 0 || (row.exit?.length ?? 0) > maxCachedLength) return
-    const path = joined(row)
-    this.entries.delete(path)
-    this.entries.set(path, { row, at: now })
-    if (this.entries.size > this.capacity) {
-      for (const oldest of this.entries.keys()) {
-        this.entries.delete(oldest)
-        break
-      }
-    }
-  }
-
-  clear(): void {
-    this.entries.clear()
-  }
-}
+type CompletedRow = [
+  fingerprint: string,
+  exit: string,
+  startedAt: number,
+  completedAt: number,
+  expiresAt: number,
+  hash: string
+]

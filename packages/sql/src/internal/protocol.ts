@@ -81,10 +81,7 @@ export interface InProgress {
   readonly retryAfter: number
 }
 
-export type ClaimAnswer =
-  | Exclude<IdempotencyStore.Claim, { readonly _tag: "InProgress" | "Completed" }>
-  | { readonly _tag: "Completed"; readonly row: ActionRow }
-  | InProgress
+export type ClaimAnswer = Exclude<IdempotencyStore.Claim, { readonly _tag: "InProgress" }> | InProgress
 
 export type BeginAnswer =
   | Extract<CheckpointStore.Begin, { readonly _tag: "Missing" | "Mismatch" | "OtherVersion" }>
@@ -102,7 +99,7 @@ export interface ActionOperations {
   readonly renew: Operation<ActionId & Leased & { readonly token: number }, boolean>
   readonly complete: Operation<
     ActionId & Moment & { readonly token: number; readonly exit: string; readonly retention: number },
-    ActionRow | null
+    boolean
   >
   readonly release: Operation<ActionId & { readonly token: number; readonly inDoubt: boolean }, null>
   readonly get: Operation<ActionId & Moment, ActionRow | null>

@@ -108,9 +108,9 @@ export const make = (db, { nextToken, owner }) => {
       const { clock, fingerprint, key, lease, now, operation, scope, wall } = request
       const row = find(request)
       if (row !== undefined && !(row.expiresAt !== null && row.expiresAt <= wall)) {
-        const record = verified(row)
+        verified(row)
         if (row.fingerprint !== fingerprint) return { _tag: "Reused", fingerprint: row.fingerprint }
-        if (row.state === "completed") return { _tag: "Completed", row: record }
+        if (row.exit !== null) return { _tag: "Completed", exit: row.exit }
         const retryAfter = row.state === "started" ? heldFor(row, request) : 0
         if (retryAfter > 0) return { _tag: "InProgress", retryAfter }
         const token = nextToken()
@@ -138,14 +138,14 @@ export const make = (db, { nextToken, owner }) => {
     complete(request) {
       const { exit, key, operation, retention, scope, token, wall } = request
       const row = find(request)
-      if (row === undefined || row.token !== token || row.state === "in-doubt") return null
+      if (row === undefined || row.token !== token || row.state === "in-doubt") return false
+      const { fingerprint, startedAt, state } = verified(row)
       // the same outcome reported again, its first answer having been lost
-      if (row.state === "completed") return verified(row)
-      const { fingerprint, startedAt } = verified(row)
+      if (state === "completed") return true
       const outcome = { exit, completedAt: wall, expiresAt: wall + retention }
       const hash = hashOf({ scope, operation, key, fingerprint, startedAt, ...outcome })
       complete.run(exit, outcome.completedAt, outcome.expiresAt, hash, scope, operation, key, token)
-      return { scope, operation, key, fingerprint, state: "completed", startedAt, ...outcome }
+      return true
     },
 
     release({ inDoubt, key, operation, scope, token }) {

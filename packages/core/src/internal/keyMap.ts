@@ -1,0 +1,42 @@
+/** A map by scope, operation and key, which are never joined into one text. */
+import type { Id } from "../IdempotencyStore.js"
+
+export class KeyMap<V> {
+  private readonly scopes = new Map<string, Map<string, Map<string, V>>>()
+  private count = 0
+
+  get size(): number {
+    return this.count
+  }
+
+  get({ key, operation, scope }: Id): V | undefined {
+    return this.scopes.get(scope)?.get(operation)?.get(key)
+  }
+
+  set({ key, operation, scope }: Id, value: V): void {
+    let operations = this.scopes.get(scope)
+    if (operations === undefined) this.scopes.set(scope, operations = new Map())
+    let keys = operations.get(operation)
+    if (keys === undefined) operations.set(operation, keys = new Map())
+    const before = keys.size
+    keys.set(key, value)
+    this.count += keys.size - before
+  }
+
+  /** Maps that have become empty go too, for there may be a scope for each of many tenants. */
+  delete({ key, operation, scope }: Id): void {
+    const operations = this.scopes.get(scope)
+    const keys = operations?.get(operation)
+    if (operations === undefined || keys === undefined || !keys.delete(key)) return
+    this.count--
+    if (keys.size > 0) return
+    operations.delete(operation)
+    if (operations.size === 0) this.scopes.delete(scope)
+  }
+
+  *values(): IterableIterator<V> {
+    for (const operations of this.scopes.values()) {
+      for (const keys of operations.values()) yield* keys.values()
+    }
+  }
+}
