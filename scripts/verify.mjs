@@ -28,7 +28,8 @@ const gates = [
   ["packages", "node scripts/check-packages.mjs"],
   ["tests", "STORM_CALLS=100000 pnpm -s test"],
   ["mutants", "pnpm -s test:mutants --quick"],
-  ["end-to-end tests", "pnpm -s test:e2e"]
+  ["end-to-end tests", "pnpm -s test:e2e"],
+  ["crash tests", "pnpm -s test:crash"]
 ]
 
 const run = (command) =>

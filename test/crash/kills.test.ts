@@ -1,0 +1,108 @@
+/** Processes that end where they stand: killed at random, at each of their system calls, or with the power gone. */
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { expect } from "vitest"
+import { count, harmful, names, shuffled, sleep, startLedger, temporary, travel, travelOn, which } from "./support.js"
+import { mountDisk, traced } from "./system.js"
+
+harmful("kill -9 at a random moment", async ({ between, injected, note, random }) => {
+  const kills = count(30, 1_000)
+  const ledger = await startLedger()
+  const file = Path.join(await temporary(), "store", "firebreak.db")
+  const runs = names(kills)
+  let starts = 0
+  for (let done = 0; done < kills;) {
+    starts++
+    // some runs more each time, so that every process begins new ones and takes up old ones
+    const child = travel({ file, port: ledger.port, runs: runs.slice(0, done + 8), concurrency: between(1, 8) })
+    // now and then while it starts, mostly while it works
+    if (random() < 0.1) await sleep(between(0, 300))
+    else {
+      await Promise.race([child.ended, new Promise<void>((resolve) => whenOpen(child, resolve))])
+      await sleep(between(0, 120))
+    }
+    child.signal("SIGKILL")
+    const { said, signal } = await child.ended
+    if (signal === null) expect(said, "ended by itself").toContainEqual({ said: "done" })
+    if (signal === "SIGKILL") {
+      injected()
+      done++
+    }
+    await ledger.settled()
+  }
+  await travelOn({ file, port: ledger.port, runs })
+  await ledger.expectWhole(runs)
+  note(`${runs.length} runs, ${starts} processes`)
+})
+
+harmful("a kill at every write, flush and unlink of a ten-step run", async ({ injected, note, random, skip }) => {
+  if (which("strace") === undefined) skip("strace is not installed")
+  const ledger = await startLedger()
+  // once without a fault, to learn which calls there are: strace counts those of each thread by themselves
+  const log = Path.join(await temporary(), "strace.log")
+  const first = await freshTask(ledger.port, "counted")
+  await travelOn(first.task, { prefix: traced(calls.join(), first.only, log) })
+  const points = pointsOf(await Fs.readFile(log, "utf8"))
+  const chosen = shuffled(random, points).slice(0, count(10, points.length))
+  for (const { call, nth } of chosen) {
+    const { only, task } = await freshTask(ledger.port, `${call}-${nth}`)
+    const ended = await travel(task, {
+      prefix: traced(call, [...only, "-e", `inject=${call}:signal=KILL:when=${nth}`])
+    }).ended
+    if (ended.said.at(-1)?.said !== "done") injected()
+    await ledger.settled()
+    await travelOn(task)
+    await ledger.expectWhole(task.runs)
+  }
+  note(`${chosen.length} of ${points.length} calls`)
+})
+
+harmful("a power cut at a random moment", async ({ between, injected, note, skip }) => {
+  const disk = await mountDisk(skip)
+  const ledger = await startLedger()
+  const cuts = count(5, 200)
+  const file = Path.join(disk.directory, "store", "firebreak.db")
+  const runs = names(cuts * 2)
+  for (let cut = 0; cut < cuts; cut++) {
+    const child = travel({ file, port: ledger.port, runs: runs.slice(0, cut * 2 + 8), concurrency: between(1, 8) })
+    await Promise.race([child.ended, new Promise<void>((resolve) => whenOpen(child, resolve))])
+    await sleep(between(0, 150))
+    disk.cut()
+    injected()
+    child.signal("SIGKILL")
+    const { said } = await child.ended
+    for (const line of said) if (line.said === "failed") expect(line.tag).toBe("StoreError")
+    await ledger.settled()
+    disk.remount()
+  }
+  await travelOn({ file, port: ledger.port, runs })
+  await ledger.expectWhole(runs)
+  note(`${runs.length} runs`)
+})
+
+const calls = ["write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename", "unlink", "mkdir"]
+
+/** One run on a store of its own; `only` has strace look at that store's files and nothing else. */
+const freshTask = async (port: number, run: string) => {
+  const directory = Path.join(await temporary(), "store")
+  const file = Path.join(directory, "firebreak.db")
+  const paths = [directory, ...["", "-wal", "-shm", "-journal"].map((suffix) => `${file}${suffix}`)]
+  return { task: { file, port, runs: [run] }, only: paths.flatMap((path) => ["-P", path]) }
+}
+
+/** Each call of a trace, by its number among those of its name in its thread. */
+const pointsOf = (log: string) => {
+  const times = new Map<string, number>()
+  const points = new Map<string, { readonly call: string; readonly nth: number }>()
+  for (const [, thread, call] of log.matchAll(/^(\d+)\s+(\w+)\(/gm)) {
+    const nth = (times.get(`${thread} ${call}`) ?? 0) + 1
+    times.set(`${thread} ${call}`, nth)
+    points.set(`${call} ${nth}`, { call: call!, nth })
+  }
+  return [...points.values()]
+}
+
+const whenOpen = (child: ReturnType<typeof travel>, resolve: () => void): void => {
+  if (child.said.length > 0 || child.hasEnded()) resolve()
+  else setTimeout(() => whenOpen(child, resolve), 1)
+}

@@ -1,0 +1,89 @@
+/** Several processes on one file, stopped processes, clocks that jump: who owns a run must not depend on any of it. */
+import * as Path from "node:path"
+import { expect } from "vitest"
+import {
+  count,
+  eventually,
+  harmful,
+  names,
+  type Process,
+  sleep,
+  startLedger,
+  temporary,
+  travel,
+  travelOn
+} from "./support.js"
+
+const storeFile = async () => Path.join(await temporary(), "store", "firebreak.db")
+
+const expectDone = async (process: Process) => {
+  const ended = await process.ended
+  expect(ended.stderr).toBe("")
+  expect(ended.said).toContainEqual({ said: "done" })
+  return ended
+}
+
+harmful("several processes on one store, one of them killed", async ({ between, injected, note }) => {
+  const rounds = count(2, 100)
+  for (let round = 0; round < rounds; round++) {
+    const ledger = await startLedger()
+    const file = await storeFile()
+    const runs = names(20)
+    const all = Array.from({ length: 3 }, () => travel({ file, port: ledger.port, runs, concurrency: 4 }))
+    const most = between(20, 150)
+    await eventually(async () => (await ledger.entries()).length >= most)
+    all[0]!.signal("SIGKILL")
+    if ((await all[0]!.ended).signal === "SIGKILL") injected()
+    for (const process of all.slice(1)) await expectDone(process)
+    injected(2)
+    await ledger.expectWhole(runs)
+  }
+  note(`${rounds * 3} processes`)
+})
+
+harmful("SIGSTOP past the lease, and SIGCONT", async ({ between, injected, note }) => {
+  const times = count(2, 50)
+  const env = { JOURNEY_LEASE: "700" }
+  let fenced = 0
+  for (let i = 0; i < times; i++) {
+    const ledger = await startLedger()
+    const file = await storeFile()
+    const runs = names(3)
+    // few enough that no run has ended
+    await ledger.hold(between(0, 9))
+    const zombie = travel({ file, port: ledger.port, runs, concurrency: 3 }, { env })
+    // every run stands in a step whose effect has arrived and whose answer has not
+    await eventually(async () => await ledger.waiting() === 3)
+    zombie.signal("SIGSTOP")
+    injected()
+    await ledger.pass()
+    await travelOn({ file, port: ledger.port, runs, concurrency: 3 }, { env })
+    await ledger.expectWhole(runs)
+    const before = (await ledger.entries()).length
+    await ledger.release()
+    zombie.signal("SIGCONT")
+    const { said } = await expectDone(zombie)
+    const after = (await ledger.entries()).slice(before)
+    expect(after.filter(({ op }) => op === "effect"), "effects of the zombie").toEqual([])
+    fenced += said.filter((line) => line.said === "failed" && line.tag === "RunFenced").length
+    await ledger.expectWhole(runs)
+  }
+  expect(fenced, "writes refused").toBe(times * 3)
+  note(`${fenced} writes of a zombie refused`)
+})
+
+harmful("the wall clock an hour back and forth", async ({ injected, note }) => {
+  const ledger = await startLedger()
+  const file = await storeFile()
+  const runs = names(count(40, 1_000))
+  const task = { file, port: ledger.port, runs, concurrency: 4 }
+  const all = [travel({ ...task, jumps: 7 }), travel({ ...task, jumps: 11 }), travel(task)]
+  await sleep(500)
+  all[0]!.signal("SIGKILL")
+  await all[0]!.ended
+  for (const process of all.slice(1)) {
+    for (const line of (await expectDone(process)).said) if (line.said === "jumped") injected(line.times)
+  }
+  await ledger.expectWhole(runs)
+  note(`${runs.length} runs on 3 processes`)
+})
