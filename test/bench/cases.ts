@@ -1,4 +1,5 @@
 /** Every benchmark by name, with its cases. */
+import * as KeyHit from "./durable/keyHit.js"
 import * as Steps from "./durable/steps.js"
 import type { Case } from "./measure.js"
 import * as Breaker from "./policies/breaker.js"
@@ -19,5 +20,5 @@ export const benches: Record<string, ReadonlyArray<Case>> = {
     ...Bulkhead.cases,
     ...Memory.cases
   ],
-  durable: [...Steps.cases]
+  durable: [...Steps.cases, ...KeyHit.cases]
 }
