@@ -10,6 +10,12 @@ const count = 1_000
 const nap = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1))
 const napEffect = Effect.sleep(1)
 
+/** Ten fibers that take no turns. */
+const tenFibers = () => {
+  const hundred = Effect.repeatN(napEffect, count / slots - 1)
+  return Effect.runPromise(Effect.forEach(Array.from({ length: slots }), () => hundred, { concurrency: "unbounded" }))
+}
+
 /** Forked one by one: `Effect.all` of a thousand takes longer than the bulkhead. */
 const allAtOnce = (call: Effect.Effect<unknown, unknown>) => () =>
   Effect.runPromise(Effect.gen(function*() {
@@ -26,7 +32,7 @@ export const cases: ReadonlyArray<Case> = [{
   name: "bulkhead",
   unit: "ms",
   rounds: 3,
-  baselines: ["ideal", "timers", "effect", "cockatiel"],
+  baselines: ["ideal", "timers", "sleeps", "effect", "cockatiel"],
   candidates: async () => {
     const bulkhead = await Effect.runPromise(
       Bulkhead.make({ name: "vendor", maxConcurrent: slots, maxQueued: count })
@@ -41,6 +47,7 @@ export const cases: ReadonlyArray<Case> = [{
         "10 loops of 100 timers of 1 ms: what this machine's timers make of it",
         () => Promise.all(Array.from({ length: slots }, oneSlot))
       ),
+      once("sleeps", "10 fibers of 100 sleeps of 1 ms: the same of Effect's, without a line", tenFibers),
       once("effect", "Effect's semaphore: a line without bound", allAtOnce(semaphore.withPermits(1)(napEffect))),
       once(
         "cockatiel",
