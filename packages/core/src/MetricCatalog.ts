@@ -160,7 +160,36 @@ export const catalog = {
   ),
   firebreak_failovers_total: counter("switches", { name, to: ["backup", "primary"] }, "Switches to a backup and back"),
   firebreak_escalations_total: counter("escalations", { name }, "People were called"),
-  firebreak_escalation_failures_total: counter("escalations", { name }, "Calls for people that did not get through")
+  firebreak_escalation_failures_total: counter("escalations", { name }, "Calls for people that did not get through"),
+
+  // Supervision
+  firebreak_restarts_total: counter("restarts", { name }, "Children that ended and are started again"),
+  firebreak_supervision_gave_up_total: counter(
+    "supervisors",
+    { name },
+    "Supervisors that restarted too often and ended"
+  ),
+
+  // Autoscale
+  firebreak_scalings_total: counter(
+    "scalings",
+    { name, outcome: ["up", "down", "failed", "blind"] },
+    "Changes of size by their direction, those that failed, and looks at the load that did"
+  ),
+
+  // Reconcile
+  firebreak_drift_repairs_total: counter(
+    "repairs",
+    { name, outcome: ["repaired", "failed"] },
+    "Differences from the source of truth by whether they could be repaired"
+  ),
+
+  // LoopGuard
+  firebreak_loops_stopped_total: counter(
+    "loops",
+    { name },
+    "Programs stopped because they went in circles or beyond a budget"
+  )
 } as const satisfies { readonly [name: string]: Definition }
 
 /**

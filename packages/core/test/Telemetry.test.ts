@@ -331,9 +331,43 @@ describe("the metrics of events", () => {
       },
       "firebreak_escalations_total"
     ],
-    [{ _tag: "EscalationFailed", name: "told-t", error: "" }, "firebreak_escalation_failures_total"]
+    [{ _tag: "EscalationFailed", name: "told-t", error: "" }, "firebreak_escalation_failures_total"],
+    [
+      { _tag: "ChildRestarting", name: "told-t", child: "", restarts: 1, with: [], delayMillis: 0, error: "" },
+      "firebreak_restarts_total"
+    ],
+    [
+      { _tag: "SupervisionGaveUp", name: "told-t", child: "", restarts: 1, error: "" },
+      "firebreak_supervision_gave_up_total"
+    ],
+    [{ _tag: "Scaled", name: "told-t", from: 1, to: 2, dryRun: false }, "firebreak_scalings_total", "outcome", {
+      up: 1
+    }],
+    [{ _tag: "Scaled", name: "told-t", from: 2, to: 1, dryRun: false }, "firebreak_scalings_total", "outcome", {
+      down: 1
+    }],
+    [
+      { _tag: "ScaleFailed", name: "told-t", from: 1, to: 2, error: "" },
+      "firebreak_scalings_total",
+      "outcome",
+      { failed: 1 }
+    ],
+    [{ _tag: "ScalingBlind", name: "told-t", error: "" }, "firebreak_scalings_total", "outcome", { blind: 1 }],
+    [
+      { _tag: "DriftRepaired", name: "told-t", key: "", drift: "Missing" },
+      "firebreak_drift_repairs_total",
+      "outcome",
+      { repaired: 1 }
+    ],
+    [
+      { _tag: "RepairFailed", name: "told-t", key: "", drift: "Missing", error: "" },
+      "firebreak_drift_repairs_total",
+      "outcome",
+      { failed: 1 }
+    ],
+    [{ _tag: "LoopStopped", guard: "told-t", evidence: "", detail: "" }, "firebreak_loops_stopped_total"]
   ]
-  it.effect("Chaos, Healing, Failover and Escalation: one for each event", () =>
+  it.effect("the others: one for each event", () =>
     measured(Effect.gen(function*() {
       for (const [event, metric, tag, value = 1] of told) {
         yield* Events.publish(event)

@@ -72,17 +72,26 @@ export const handlers = (standingOf: (component: string) => Standing, now: () =>
   FailedOver: ({ name }) => count("firebreak_failovers_total", { name, to: "backup" }),
   FailedBack: ({ name }) => count("firebreak_failovers_total", { name, to: "primary" }),
   Escalated: ({ dryRun, name }) => dryRun ? undefined : count("firebreak_escalations_total", { name }),
-  EscalationFailed: ({ name }) => count("firebreak_escalation_failures_total", { name })
+  EscalationFailed: ({ name }) => count("firebreak_escalation_failures_total", { name }),
+
+  ChildRestarting: ({ name }) => count("firebreak_restarts_total", { name }),
+  SupervisionGaveUp: ({ name }) => count("firebreak_supervision_gave_up_total", { name }),
+  Scaled: ({ dryRun, from, name, to }) =>
+    dryRun ? undefined : count("firebreak_scalings_total", { name, outcome: to > from ? "up" : "down" }),
+  ScaleFailed: ({ name }) => count("firebreak_scalings_total", { name, outcome: "failed" }),
+  ScalingBlind: ({ name }) => count("firebreak_scalings_total", { name, outcome: "blind" }),
+  DriftRepaired: ({ name }) => count("firebreak_drift_repairs_total", { name, outcome: "repaired" }),
+  RepairFailed: ({ name }) => count("firebreak_drift_repairs_total", { name, outcome: "failed" }),
+  LoopStopped: ({ guard }) => count("firebreak_loops_stopped_total", { name: guard })
 })
 
 /** Counts one. The other values of its tag appear with it, at 0, so that their first is seen to be a rise. */
-const count = <N extends MetricCatalog.Name>(metric: N, tags: MetricCatalog.Tags<N>): void => {
-  const given: Tags = tags
+const count = <N extends MetricCatalog.Name>(metric: N, tags: MetricCatalog.Tags<N> & Tags): void => {
   for (const [tag, values] of Object.entries<ReadonlyArray<string>>(MetricCatalog.catalog[metric].tags)) {
-    for (const value of values) hookOf(metric, { ...given, [tag]: value })
+    for (const value of values) hookOf(metric, { ...tags, [tag]: value })
   }
-  hookOf(metric, given).update(1)
+  hookOf(metric, tags).update(1)
 }
 
-const set = <N extends MetricCatalog.Name>(metric: N, tags: MetricCatalog.Tags<N>, value: number): void =>
+const set = <N extends MetricCatalog.Name>(metric: N, tags: MetricCatalog.Tags<N> & Tags, value: number): void =>
   hookOf(metric, tags).update(value)
