@@ -18,9 +18,9 @@ import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as Events from "./Events.js"
 import { locally } from "./internal/ambient.js"
+import { Budget } from "./internal/budget.js"
 import * as Check from "./internal/options.js"
 import { partTag } from "./internal/partTag.js"
-import * as Time from "./internal/time.js"
 import * as Rejection from "./Rejection.js"
 import * as RetryAllowance from "./RetryAllowance.js"
 import * as Telemetry from "./Telemetry.js"
@@ -296,68 +296,6 @@ export const kindOf = (error: unknown): Kind =>
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
-
-class Budget implements RetryBudget {
-  static readonly measures: ReadonlyArray<Telemetry.Measure<Budget>> = [
-    ["firebreak_retry_budget_available", {}, ({ account }, now) => account.available(now)],
-    ["firebreak_retry_budget_granted_total", {}, ({ granted }) => granted],
-    ["firebreak_retry_budget_refused_total", {}, ({ refused }) => refused],
-    ["firebreak_retry_budget_refunded_total", {}, ({ refunded }) => refunded]
-  ]
-
-  private readonly account: RetryAllowance.Account
-  private granted = 0
-  private refused = 0
-  private refunded = 0
-  /** Whether the last retry that was asked for was refused: one event tells of a whole dry spell. */
-  private exhausted = false
-
-  constructor(
-    readonly name: string,
-    private readonly allowance: RetryAllowance.Allowance,
-    private readonly events: Events.Service
-  ) {
-    this.account = allowance.open()
-  }
-
-  get stats(): Effect.Effect<Stats> {
-    return Effect.withFiberRuntime((fiber) => {
-      const { granted, refunded, refused } = this
-      return Effect.succeed({ available: this.account.available(this.now(fiber)), granted, refused, refunded })
-    })
-  }
-
-  unsafeCalled(fiber: Running): void {
-    this.account.called(this.now(fiber))
-  }
-
-  unsafeTryRetry(kind: Kind, fiber: Running): boolean {
-    if (this.account.tryRetry(kind, this.now(fiber))) {
-      this.granted++
-      this.exhausted = false
-      return true
-    }
-    this.refused++
-    if (!this.exhausted && this.events.isActive()) {
-      this.events.unsafePublish({ _tag: "RetryBudgetExhausted", budget: this.name }, Time.wallMillis(fiber))
-    }
-    this.exhausted = true
-    return false
-  }
-
-  unsafeRefund(kind: Kind, fiber: Running): void {
-    this.refunded++
-    this.account.refund(kind, this.now(fiber))
-  }
-
-  unsafeSucceeded(retried: Kind | undefined, fiber: Running): void {
-    this.account.succeeded(retried, this.now(fiber))
-  }
-
-  private now(fiber: Running): number {
-    return this.allowance.timed ? Time.monotonicMillis(fiber) : NaN
-  }
-}
 
 const succeeded = (budget: RetryBudget, retried: Kind | undefined): Effect.Effect<void> =>
   Effect.withFiberRuntime((fiber) => {

@@ -2,7 +2,8 @@ import { describe, expect, it } from "@effect/vitest"
 import * as CircuitState from "@firebreak/core/CircuitState"
 import * as TripStrategy from "@firebreak/core/TripStrategy"
 import * as fc from "effect/FastCheck"
-import { commands, growing, type Mode, Model, probeTimeout, ramp, threshold } from "./support/circuitModel.js"
+import { labelOf } from "../src/internal/circuitEvent.js"
+import { commands, growing, Model, probeTimeout, ramp, threshold } from "./support/circuitModel.js"
 import { modelRuns, same } from "./support/runs.js"
 
 const resetAfter = 1_000
@@ -20,21 +21,6 @@ const config = (
   ramp: undefined,
   ...more
 })
-
-const modeOf = (state: CircuitState.State<unknown>): Mode => {
-  switch (state._tag) {
-    case "Closed":
-      return "closed"
-    case "Recovering":
-      return "recovering"
-    case "Open":
-      return "open"
-    case "HalfOpen":
-      return "half-open"
-    case "Forced":
-      return `forced-${state.as}`
-  }
-}
 
 describe("CircuitState", () => {
   it.prop("behaves as the diagram says, whatever happens in whatever order", [
@@ -93,7 +79,7 @@ describe("CircuitState", () => {
           model.become(step.what === "reset" ? "closed" : `forced-${step.what}`, now)
         }
       }
-      same(modeOf(state), model.mode, "mode")
+      same(labelOf(state), model.mode, "mode")
       same(state.epoch >= before.epoch, true, "epochs only grow")
       if (state._tag === "HalfOpen") same(state.probes.length, model.probes, "probes in flight")
     }

@@ -14,6 +14,8 @@ import * as Deadline from "../Deadline.js"
 import * as Events from "../Events.js"
 import { catalog } from "../MetricCatalog.js"
 import type { Measure } from "../Telemetry.js"
+import { eventOf, labelOf } from "./circuitEvent.js"
+import * as CircuitSnapshot from "./circuitSnapshot.js"
 import { stackless } from "./stackless.js"
 import * as Stage from "./stage.js"
 import * as Time from "./time.js"
@@ -212,19 +214,7 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   get snapshot(): Effect.Effect<Snapshot> {
     return Effect.withFiberRuntime((fiber) => {
       const now = this.advance(fiber)
-      const { state } = this
-      const openings = "openings" in state ? state.openings : 0
-      switch (state._tag) {
-        case "Open":
-          return Effect.succeed({ state: "open", openings, retryAt: Time.wallMillis(fiber) + state.retryAt - now })
-        case "HalfOpen":
-          return Effect.succeed({ state: "open", openings, retryAt: Time.wallMillis(fiber) })
-        case "Forced":
-          return Effect.succeed({ state: state.as === "open" ? "forced-open" : "forced-closed", openings, retryAt: 0 })
-        case "Closed":
-        case "Recovering":
-          return Effect.succeed({ state: "closed", openings, retryAt: 0 })
-      }
+      return Effect.succeed(CircuitSnapshot.of(this.state, now, Time.wallMillis(fiber)))
     })
   }
 
@@ -232,7 +222,7 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   private label(now: number): Stats["state"] {
     if (this.isolations > 0) return "forced-open"
     const state = CircuitState.expire(this.settings.machine, this.state, now, this.draw)
-    return labels[state._tag === "Forced" ? state.as : state._tag]
+    return labelOf(state)
   }
 
   // --- by hand
@@ -266,24 +256,13 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
   get restore(): (snapshot: Snapshot) => Effect.Effect<void> {
     return (snapshot) =>
       Effect.withFiberRuntime((fiber) => {
-        const now = Time.monotonicMillis(fiber)
-        const { openings, retryAt } = snapshot
-        const epoch = this.state.epoch + 1
-        switch (snapshot.state) {
-          case "open": {
-            // however far off the other clock was, never longer than this breaker would stay open itself
-            const longest = this.settings.machine.resetAfter(Math.max(1, openings), this.draw)
-            const left = Math.min(longest, Math.max(0, retryAt - Time.wallMillis(fiber)))
-            this.become({ _tag: "Open", epoch, retryAt: now + left, openings: Math.max(1, openings) }, fiber)
-            break
-          }
-          case "forced-open":
-          case "forced-closed":
-            this.become(CircuitState.force(this.state, snapshot.state === "forced-open" ? "open" : "closed"), fiber)
-            break
-          case "closed":
-            this.become(CircuitState.closed(this.settings.machine, epoch), fiber)
-        }
+        const [now, wall] = [Time.monotonicMillis(fiber), Time.wallMillis(fiber)]
+        const restored = CircuitSnapshot.restored(snapshot, this.settings.machine, this.state.epoch + 1, {
+          now,
+          wall,
+          draw: this.draw
+        })
+        this.become(restored, fiber)
         return Effect.void
       })
   }
@@ -369,7 +348,7 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
       this.reissue()
       this.lastFailure = Option.none()
     }
-    this.tell(() => this.eventOf(previous, next, fiber, failures), fiber)
+    this.tell(() => eventOf(this.name, previous, next, Time.monotonicMillis(fiber), failures), fiber)
   }
 
   /** The same state in a new epoch, so that what is under way counts for nothing; probes are begun anew. */
@@ -399,31 +378,6 @@ export class Breaker implements CircuitBreaker, Stage.Stage {
     this.events.unsafePublish(told, at)
     this.bus?.unsafePublish(told, at)
   }
-
-  private eventOf(
-    previous: CircuitState.State<any>,
-    next: CircuitState.State<any>,
-    fiber: Stage.Running,
-    failures: number
-  ): Events.Event {
-    const breaker = this.name
-    switch (next._tag) {
-      case "Open":
-        return {
-          _tag: "CircuitOpened",
-          breaker,
-          failures,
-          retryAfterMillis: Math.max(0, next.retryAt - Time.monotonicMillis(fiber))
-        }
-      case "HalfOpen":
-        return { _tag: "CircuitHalfOpened", breaker }
-      case "Closed":
-      case "Recovering":
-        return previous._tag === "Forced" ? { _tag: "CircuitReleased", breaker } : { _tag: "CircuitClosed", breaker }
-      case "Forced":
-        return { _tag: "CircuitForced", breaker, state: next.as }
-    }
-  }
 }
 
 const permitOf = (epoch: number): CircuitState.Permit => ({ epoch, probe: undefined, startedAt: NaN })
@@ -443,12 +397,3 @@ const watch = <A, E, R>(effect: Effect.Effect<A, E, R>, handlers: Handlers): Eff
 }
 
 const reasons = { Open: "open", HalfOpen: "probing", Recovering: "recovering" } as const
-
-const labels = {
-  Closed: "closed",
-  Recovering: "recovering",
-  Open: "open",
-  HalfOpen: "half-open",
-  open: "forced-open",
-  closed: "forced-closed"
-} as const

@@ -1,8 +1,9 @@
 /** The circuit breaker as one would explain it, and what can happen to one: for the state machine and for its shell. */
+import type * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
 import type * as CircuitState from "@firebreak/core/CircuitState"
 import * as fc from "effect/FastCheck"
 
-export type Mode = "closed" | "recovering" | "open" | "half-open" | "forced-open" | "forced-closed"
+type Mode = CircuitBreaker.Stats["state"]
 
 /** Failures in a row that open it. */
 export const threshold = 3
