@@ -3,7 +3,7 @@ import { existsSync } from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { describe, expect, it } from "vitest"
-import { runAgent, startSandbox, tempPath } from "./support.js"
+import { eventsOf, runAgent, startSandbox, tempPath } from "./support.js"
 
 const good = { incident_id: "INC-1", severity: "high", service: "payment-api", description: "5% of requests fail" }
 
@@ -151,6 +151,17 @@ describe("the command line", () => {
     const reworded = await runAgent(["--data-dir", dataDir, "--incident", file])
     expect(reworded).toMatchObject({ code: 0, stderr: "" })
     expect(reworded.stdout).toContain("already resolved")
+  })
+
+  it.each([
+    ["a flag", ["--orchestrator", "nomad"], "--orchestrator must be"],
+    ["the incident", ["--incident", "/nowhere/incident.json"], "--incident cannot be read"]
+  ])("with --json says it in one last line, for %s", async (_, given, complaint) => {
+    const ended = await runAgent(["--json", "--data-dir", await tempPath("data"), ...given])
+    expect(ended.code).toBe(2)
+    expect(eventsOf(ended)).toMatchObject([
+      { _tag: "AgentExited", outcome: "bad-input", exitCode: 2, reason: expect.stringContaining(complaint) }
+    ])
   })
 
   it("calls no vendor before all of it is good", async () => {

@@ -107,6 +107,12 @@ describe("remediation", () => {
     expect(ended).toMatchObject({ code: 3, stderr: "" })
     const retries = eventsOf(ended).filter(({ _tag }) => _tag === "RemediationRetried")
     expect(retries.map(({ failure, of }) => [failure, of])).toEqual([[1, 5], [2, 5], [3, 5], [4, 5]])
+    expect(eventsOf(ended).at(-1)).toMatchObject({
+      _tag: "AgentExited",
+      outcome: "escalated",
+      exitCode: 3,
+      reason: expect.stringContaining("clear_cache failed")
+    })
     const escalated = eventsOf(ended).find(({ _tag }) => _tag === "IncidentEscalated")
     expect(escalated).toMatchObject({
       reason: expect.stringContaining("clear_cache failed"),

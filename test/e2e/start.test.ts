@@ -55,6 +55,12 @@ describe("pnpm start", () => {
     expect(events.map(({ _tag }) => _tag)).toEqual(
       expect.arrayContaining(["IncidentOpened", "StepSaved", "ActionCompleted", "IncidentResolved"])
     )
+    expect(events.at(-1)).toMatchObject({
+      _tag: "AgentExited",
+      outcome: "resolved",
+      exitCode: 0,
+      incident: "INC-20240111-001"
+    })
   })
 
   it("colours a terminal's output, unless NO_COLOR is set", async () => {
@@ -72,13 +78,15 @@ describe("pnpm start", () => {
     "goes on where it was after %s to its process group, as from a terminal",
     async (signal, code) => {
       const dataDir = await tempPath("data")
-      const agent = startAgent(["--data-dir", dataDir], { detached: true })
-      expect(await agent.prints((line) => line.includes("step 2 (analyse)"))).toBe(true)
+      const agent = startAgent(["--json", "--data-dir", dataDir], { detached: true })
+      expect(await agent.prints((line) => line.includes("\"StepSaved\"") && line.includes("analyse"))).toBe(true)
       process.kill(-agent.pid, signal)
-      expect(await agent.ended).toMatchObject({
+      const ended = await agent.ended
+      expect(ended).toMatchObject({
         code,
         stderr: "⏸ interrupted; start again to go on where it was\n"
       })
+      expect(eventsOf(ended).at(-1)).toMatchObject({ _tag: "AgentExited", outcome: "interrupted", exitCode: code })
       const again = await runAgent(["--data-dir", dataDir])
       expect(again).toMatchObject({ code: 0, stderr: "" })
       expect(readLedger(Path.join(dataDir, "sandbox-ledger.jsonl")).filter(({ effect }) => effect)).toHaveLength(2)
@@ -94,11 +102,14 @@ describe("pnpm start", () => {
     ]
     const agent = startAgent(flags)
     expect(await agent.prints((line) => line.includes("step 3 (remediate)"))).toBe(true)
-    const second = await runAgent(flags)
+    const second = await runAgent(["--json", ...flags])
     expect(second.code).toBe(1)
-    expect(second.stderr).toMatch(
-      /^firebreak: another process is handling INC-SEARCH \(its claim lasts \d+ s more\)\n$/
-    )
+    const handled = /^another process is handling INC-SEARCH \(its claim lasts \d+ s more\)$/
+    expect(second.stderr).toMatch(/^firebreak: [^\n]+\n$/)
+    expect(second.stderr.slice("firebreak: ".length).trimEnd()).toMatch(handled)
+    expect(eventsOf(second)).toMatchObject([
+      { _tag: "AgentExited", outcome: "in-progress", exitCode: 1, reason: expect.stringMatching(handled) }
+    ])
     agent.kill()
   })
 

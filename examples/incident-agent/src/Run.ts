@@ -7,11 +7,15 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import * as Events from "@firebreak/core/Events"
 import * as EventSink from "@firebreak/core/EventSink"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as ConfigError from "effect/ConfigError"
+import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
 import { HandleIncident } from "./Agent.js"
@@ -37,6 +41,20 @@ export interface Options {
 }
 
 /**
+ * How the process ends: its exit code, and what the last line of `--json` says. `error` is the tag of what it failed with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ending {
+  readonly outcome: "resolved" | "escalated" | "bad-input" | "in-progress" | "failed" | "interrupted"
+  readonly exitCode: number
+  readonly incident?: string
+  readonly reason?: string
+  readonly error?: string
+}
+
+/**
  * Runs the incident and ends the process: 0 resolved, 1 failed, 2 bad input, 3 escalated; 130 or 143 if SIGINT or
  * SIGTERM came before it had ended.
  *
@@ -44,40 +62,50 @@ export interface Options {
  * @category running
  */
 export const main = (options: Options): void => {
-  let interrupted = 1
-  let ended: number | undefined
-  process.once("SIGINT", () => interrupted = 130).once("SIGTERM", () => interrupted = 143)
-  NodeRuntime.runMain(program(options, (code) => ended = code), {
+  let signal: number | undefined
+  let ended: Ending | undefined
+  process.once("SIGINT", () => signal = 130).once("SIGTERM", () => signal = 143)
+  const endingOf = (exit: Exit.Exit<unknown, unknown>): Ending =>
+    ended ?? (signal === undefined
+      ? {
+        outcome: "failed",
+        exitCode: 1,
+        reason: Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "no outcome"
+      }
+      : { outcome: "interrupted", exitCode: signal, reason: "start again to go on where it was" })
+  const running = program(options, (ending) => ended = ending)
+  NodeRuntime.runMain(options.json ? Effect.onExit(running, (exit) => last(endingOf(exit))) : running, {
     disableErrorReporting: true,
     teardown: (exit, onExit) => {
-      if (Exit.isSuccess(exit)) return onExit(Number(exit.value))
-      if (ended !== undefined) return onExit(ended)
-      if (interrupted !== 1) process.stderr.write("⏸ interrupted; start again to go on where it was\n")
-      onExit(interrupted)
+      const { exitCode, outcome } = endingOf(exit)
+      if (outcome === "interrupted") process.stderr.write("⏸ interrupted; start again to go on where it was\n")
+      onExit(exitCode)
     }
   })
 }
 
 /**
- * Handles the incident with whatever services are provided; the exit code it deserves, which `onEnd` hears as soon as it
- * is known: what is left to do then may be interrupted.
+ * Handles the incident with whatever services are provided. `onEnd` hears how it has ended as soon as that is known: what
+ * is left to do then may be interrupted.
  *
  * @since 0.1.0
  * @category running
  */
-export const handle = (incident: Incident.Incident, onEnd: (code: number) => void = () => {}) =>
-  Effect.gen(function*() {
-    // side by side: a PagerDuty that is down must not hold up the incident
-    const [code] = yield* Effect.all([
-      HandleIncident.run(incident).pipe(
-        Effect.as(0),
-        Effect.catchTag("Escalated", () => Effect.succeed(3)),
-        Effect.tap((code) => Effect.sync(() => onEnd(code)))
+export const handle = (incident: Incident.Incident, onEnd: (ending: Ending) => void) => {
+  const id = incident.incident_id
+  // side by side: a PagerDuty that is down must not hold up the incident
+  return Effect.all([
+    HandleIncident.run(incident).pipe(
+      Effect.as<Ending>({ outcome: "resolved", exitCode: 0, incident: id }),
+      Effect.catchTag(
+        "Escalated",
+        ({ reason }) => Effect.succeed<Ending>({ outcome: "escalated", exitCode: 3, incident: id, reason })
       ),
-      deliver
-    ], { concurrency: 2 })
-    return code
-  })
+      Effect.tap((ending) => Effect.sync(() => onEnd(ending)))
+    ),
+    deliver
+  ], { concurrency: 2, discard: true })
+}
 
 /**
  * Sends what an earlier run could not send; what still cannot be sent stays in the spool.
@@ -106,7 +134,7 @@ export const identify = (incident: Incident.Incident) =>
   })
 
 /**
- * Says how an incident ended that has ended before; the exit code it deserved then, or none if it has not ended.
+ * Says how an incident ended that has ended before; none if it has not.
  *
  * @since 0.1.0
  * @category running
@@ -115,12 +143,15 @@ export const recall = (incident: Incident.Incident) =>
   Effect.gen(function*() {
     const known = yield* HandleIncident.outcome(incident)
     if (known._tag === "None") return undefined
-    const outcome = known.value
-    const [result, detail, code] = Exit.isSuccess(outcome)
-      ? ["resolved", outcome.value.actions.join(", "), 0] as const
-      : ["escalated", outcome.cause._tag === "Fail" ? outcome.cause.error.reason : "failed", 3] as const
-    yield* Events.publish({ _tag: "IncidentKnown", incident: incident.incident_id, outcome: result, detail })
-    return code
+    const exit = known.value
+    const [outcome, detail] = Exit.isSuccess(exit)
+      ? ["resolved", exit.value.actions.join(", ")] as const
+      : ["escalated", exit.cause._tag === "Fail" ? exit.cause.error.reason : "failed"] as const
+    yield* Events.publish({ _tag: "IncidentKnown", incident: incident.incident_id, outcome, detail })
+    const ending: Ending = outcome === "resolved"
+      ? { outcome, exitCode: 0, incident: incident.incident_id }
+      : { outcome, exitCode: 3, incident: incident.incident_id, reason: detail }
+    return ending
   })
 
 // -----------------------------------------------------------------------------
@@ -129,14 +160,20 @@ export const recall = (incident: Incident.Incident) =>
 
 const decodeStored = Schema.decode(Schema.parseJson(Incident.Incident))
 
-const program = (options: Options, onEnd: (code: number) => void) =>
-  Effect.gen(function*() {
+/** Runs to its end, whatever that is, and tells it to `onEnd`. */
+const program = (options: Options, onEnd: (ending: Ending) => void) => {
+  const fail = (message: string, ending: Ending) =>
+    Effect.sync(() => {
+      process.stderr.write(`firebreak: ${message}\n`)
+      onEnd({ ...ending, reason: message })
+    })
+  return Effect.gen(function*() {
     const given = yield* read(options.incident)
     // before anything is written
     yield* Live.patience
     yield* makeDirectory(options.dataDir)
     const sink = options.json ? EventSink.layerJson : Reporter.layer({ colour: colourful })
-    return yield* Effect.gen(function*() {
+    yield* Effect.gen(function*() {
       const incident = yield* identify(given)
       const before = yield* recall(incident)
       if (before !== undefined) {
@@ -145,10 +182,10 @@ const program = (options: Options, onEnd: (code: number) => void) =>
         if (options.vendors !== undefined) {
           yield* Effect.provide(deliver, Live.layerPaging({ ...options, vendors: options.vendors }))
         }
-        return before
+        return
       }
       const vendors = options.vendors ?? (yield* SandboxProcess.start(options.dataDir))
-      return yield* Effect.provide(handle(incident, onEnd), Live.layer({ ...options, vendors }))
+      yield* Effect.provide(handle(incident, onEnd), Live.layer({ ...options, vendors }))
     }).pipe(
       Effect.provide(Live.layerStore(options.dataDir).pipe(Layer.provideMerge(sink), Layer.provideMerge(Events.layer)))
     )
@@ -156,13 +193,29 @@ const program = (options: Options, onEnd: (code: number) => void) =>
     Effect.scoped,
     Effect.catchAll((error) =>
       ConfigError.isConfigError(error)
-        ? tell(error._op === "InvalidData" ? error.message : String(error), 2)
+        ? fail(error._op === "InvalidData" ? error.message : String(error), { outcome: "bad-input", exitCode: 2 })
+        : error._tag === "BadIncident"
+        ? fail(error.message, { outcome: "bad-input", exitCode: 2 })
         : error._tag === "RunInProgress"
-        ? tell(inProgress(error), 1)
-        : tell(error.message, error._tag === "BadIncident" ? 2 : 1)
+        ? fail(inProgress(error), { outcome: "in-progress", exitCode: 1 })
+        : fail(error.message, { outcome: "failed", exitCode: 1, error: error._tag })
     ),
-    Effect.catchAllDefect((defect) => tell(defect instanceof Error ? defect.message : String(defect), 1))
+    Effect.catchAllDefect((defect) =>
+      fail(
+        defect instanceof Error ? defect.message : String(defect),
+        {
+          outcome: "failed",
+          exitCode: 1,
+          error: Predicate.hasProperty(defect, "_tag") ? String(defect._tag) : "Defect"
+        }
+      )
+    )
   )
+}
+
+/** The last line of `--json`, in the shape of an event. */
+const last = (ending: Ending) =>
+  Effect.flatMap(Clock.currentTimeMillis, (at) => Console.log(JSON.stringify({ _tag: "AgentExited", ...ending, at })))
 
 const makeDirectory = (path: string) =>
   Effect.tryPromise({
@@ -179,12 +232,6 @@ const inProgress = ({ retryAfter, runId }: Checkpoint.RunInProgress) =>
   `another process is handling ${runId.slice(runId.indexOf("/") + 1)} (its claim lasts ${
     Math.ceil(Duration.toSeconds(retryAfter))
   } s more)`
-
-const tell = (message: string, code: number) =>
-  Effect.sync(() => {
-    process.stderr.write(`firebreak: ${message}\n`)
-    return code
-  })
 
 const colourful = process.stdout.isTTY && !process.env["NO_COLOR"]
 

@@ -12,7 +12,7 @@ const usage = `Usage: pnpm start [run] [--incident FILE|-] [--data-dir DIR] [--v
   --data-dir DIR   where checkpoints, actions and unsent pages are kept (default: .firebreak)
   --vendors URL    base URL of the vendors (default: a sandbox of its own)
   --orchestrator   what restarts pods (default: kubernetes)
-  --json           one event a line, as JSON
+  --json           one event a line, as JSON; the last is AgentExited and says how it ended
 
 Environment: AGENT_VERIFY_FOR, how long a fix may take to show (default: 30 seconds); AGENT_RETRY_EVERY, the wait between
 failed remediations (5 seconds); AGENT_CIRCUIT_RESET, how long a vendor that is down is left alone (30 seconds)
@@ -29,6 +29,10 @@ for (const stream of [process.stdout, process.stderr]) {
 
 const fail = (message: string): never => {
   process.stderr.write(`firebreak: ${message}\n`)
+  if (process.argv.includes("--json")) {
+    const ending = { _tag: "AgentExited", outcome: "bad-input", exitCode: 2, reason: message, at: Date.now() }
+    process.stdout.write(`${JSON.stringify(ending)}\n`)
+  }
   process.exit(2)
 }
 

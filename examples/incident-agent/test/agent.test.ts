@@ -352,7 +352,7 @@ describe("The incident agent", () => {
   it.effect("knows its exit code when the incident has ended, though old pages still wait to be sent", () =>
     Effect.gen(function*() {
       const codes: Array<number> = []
-      const run = Run.handle(Incident.chapter, (code) => codes.push(code))
+      const run = Run.handle(Incident.chapter, ({ exitCode }) => codes.push(exitCode))
       const fiber = yield* Effect.fork(
         Effect.updateService(run, Paging, (paging) => ({ ...paging, deliver: Effect.never }))
       )
