@@ -175,6 +175,7 @@ const rungs = <Remedy>(
 ): ReadonlyArray<Trigger<Remedy>> => Array.from(config.ladder).filter(([rung]) => Health.isAtLeast(status, rung))
 
 const endSpells = (config: Config, used: State["used"], report: Health.Report): State["used"] => {
+  if (used.size === 0) return used
   const failing = Health.failing(report)
   const ill = new Set([
     ...failing.flatMap((name) => config.remedies.get(name) ?? []),
@@ -194,12 +195,12 @@ const reasonToEscalate = (
     return { _tag: "TooManyFailures", consecutiveFailures: state.consecutiveFailures }
   }
   const checks = report.checks.filter(needsRemedy).map((check) => check.name)
+  if (checks.length === 0) return undefined
   const options = [
     ...checks.flatMap((name) => config.remedies.get(name) ?? []),
     ...rungs(config, report.status).flatMap(([, remedies]) => remedies)
   ].filter((remedy) => remedy.enabled)
-  const nothingLeft = checks.length > 0 && options.length > 0 &&
-    options.every((remedy) => isExhausted(remedy, state.used))
+  const nothingLeft = options.length > 0 && options.every((remedy) => isExhausted(remedy, state.used))
   return nothingLeft ? { _tag: "Exhausted", checks } : undefined
 }
 

@@ -7,11 +7,11 @@
  * @since 0.1.0
  */
 import * as Array from "effect/Array"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -166,7 +166,6 @@ export const make = <const Checks extends HealthCheck.Checks>(
   Effect.gen(function*() {
     const events = yield* Events.Events
     const context = yield* Effect.context<HealthCheck.Context<Checks>>()
-    const scope = yield* Effect.scope
     const probes = yield* Effect.forEach(
       Object.entries<HealthCheck.HealthCheck<HealthCheck.Context<Checks>>>(checks),
       ([name, check]) => probeOf(name, { ...check, effect: closeOver(context)(check.effect) })
@@ -178,10 +177,10 @@ export const make = <const Checks extends HealthCheck.Checks>(
     const runAll = (due: (probe: Probe, now: number) => boolean) =>
       Effect.withFiberRuntime<Report>((fiber) => {
         const now = Time.monotonicMillis(fiber)
-        return Effect.forEach(probes, (probe) => due(probe, now) ? probe.run : Effect.void, {
-          concurrency: "unbounded",
-          discard: true
-        }).pipe(
+        const asked = probes.filter((probe) => due(probe, now))
+        // one alone needs no fiber beside this one
+        const concurrency = asked.length === 1 ? 1 : "unbounded"
+        return Effect.forEach(asked, ({ run }) => run, { concurrency, discard: true }).pipe(
           Effect.zipRight(Effect.withFiberRuntime<Report>((fiber) => {
             const report = reportOf(probes, Time.wallMillis(fiber))
             latest = { report, at: Time.monotonicMillis(fiber) }
@@ -202,19 +201,23 @@ export const make = <const Checks extends HealthCheck.Checks>(
       }
     )
 
+    let running: Fiber.RuntimeFiber<Report> | undefined
+    yield* Effect.addFinalizer(() => running === undefined ? Effect.void : Fiber.interrupt(running))
+
     // a round runs on its own fiber, so that no caller's interruption fails the others that share it
     const check = Effect.uninterruptibleMask((restore) => {
       if (flight !== undefined) return restore(Deferred.await(flight))
       const deferred = Deferred.unsafeMake<Report>(FiberId.none)
       flight = deferred
-      return Effect.interruptible(round).pipe(
-        Effect.onExit((exit) => {
+      return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(round)), (fiber) => {
+        running = fiber
+        fiber.addObserver((exit) => {
+          running = undefined
           flight = undefined
-          return Deferred.done(deferred, exit)
-        }),
-        Effect.forkIn(scope),
-        Effect.zipRight(restore(Deferred.await(deferred)))
-      )
+          Deferred.unsafeDone(deferred, exit)
+        })
+        return restore(Deferred.await(deferred))
+      })
     })
 
     return {
@@ -262,10 +265,11 @@ const probeOf = Effect.fnUntraced(function*(name: string, check: HealthCheck.Hea
   let result: CheckResult | undefined
   let ranAt = -Infinity
   const settle = (latest: HealthCheck.Outcome) =>
-    Effect.map(Effect.all([Clock.currentTimeMillis, Clock.currentTimeNanos]), ([at, nanos]) => {
+    Effect.withFiberRuntime<void>((fiber) => {
       standing = HealthCheck.observe(check, standing, latest._tag === "Passed")
-      result = { name, critical: check.critical, passing: standing.passing, latest, at }
-      ranAt = Number(nanos) / 1e6
+      result = { name, critical: check.critical, passing: standing.passing, latest, at: Time.wallMillis(fiber) }
+      ranAt = Time.monotonicMillis(fiber)
+      return Effect.void
     })
   const probe: Probe = {
     name,

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { bounded } from "./internal/bounded.js"
 import * as Check from "./internal/options.js"
+import * as Time from "./internal/time.js"
 
 /**
  * @since 0.1.0
@@ -236,14 +237,14 @@ export const runner = <R>(check: HealthCheck<R>): Effect.Effect<Effect.Effect<Ou
   Effect.sync(() => {
     const { run, running } = bounded(check.timeout)
     const question = Effect.filterOrFail(check.effect, (value) => value !== false, () => "answered false")
-    return Effect.suspend(() => {
+    return Effect.withFiberRuntime((fiber) => {
       if (running()) return Effect.succeed<Outcome>({ _tag: "Failed", elapsed: 0, error: "the last run has not ended" })
-      return Effect.map(Effect.timed(run(question)), ([duration, answer]): Outcome => {
-        const elapsed = Duration.toMillis(duration)
-        return Either.match(answer, {
-          onLeft: (error) => ({ _tag: "Failed", elapsed, error }),
-          onRight: () => ({ _tag: "Passed", elapsed })
-        })
+      const started = Time.monotonicMillis(fiber)
+      return Effect.map(run(question), (answer): Outcome => {
+        const elapsed = Time.monotonicMillis(fiber) - started
+        return Either.isRight(answer)
+          ? { _tag: "Passed", elapsed }
+          : { _tag: "Failed", elapsed, error: answer.left }
       })
     })
   })

@@ -375,12 +375,7 @@ class Supervisor {
       Effect.suspend(() => {
         // its end is no news any more
         this.running.delete(child)
-        // on a fiber of its own: the one that stops it may itself be interrupted
-        const stopped = Effect.flatMap(
-          Effect.forkDaemon(bounded(this.shutdown).run(Fiber.interrupt(fiber))),
-          Fiber.join
-        )
-        return Effect.flatMap(stopped, (stopped) =>
+        return Effect.flatMap(bounded(this.shutdown).run(Fiber.interrupt(fiber)), (stopped) =>
           Either.isRight(stopped)
             ? Effect.void
             : Events.publish({ _tag: "ChildLeftBehind", name: this.name, child, afterMillis: this.shutdown }))

@@ -7,6 +7,7 @@ import * as fc from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as TestClock from "effect/TestClock"
+import { shellRuns } from "./support/runs.js"
 
 const things = fc.array(fc.tuple(fc.constantFrom(..."abcdefghij"), fc.integer({ min: 0, max: 3 })), { maxLength: 10 })
   .map((entries) => new Map(entries))
@@ -82,7 +83,7 @@ describe("Reconcile", () => {
       const last = yield* reconciler.round
       expect(Either.getOrThrow(last)).toMatchObject({ repairs: [], deferred: [], refused: [] })
       expect(repairs.length).toBe(done)
-    }), { fastCheck: { numRuns: 60 } })
+    }), { ...shellRuns, fastCheck: { ...shellRuns.fastCheck, numRuns: 50 } })
 
   it.effect("repairs what is missing, different and unexpected, and tells of each", () =>
     Effect.gen(function*() {
