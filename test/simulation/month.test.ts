@@ -34,7 +34,7 @@ describe("a simulated month", () => {
     async (seed) => {
       const services = await fleet(2, true, seed)
       const { availability, faults, medianSeconds, mendableAvailability } = Fleet.summary(services, days)
-      console.log(
+      process.stdout.write(
         `seed ${seed}: ${faults} faults; up ${percent(mendableAvailability)} where a remedy exists ` +
           `(${percent(availability)} in all), median ${medianSeconds.toFixed(0)} s to recover`
       )
@@ -60,11 +60,11 @@ describe("a simulated month", () => {
       await fleet(200, false, seed),
       days
     )
-    console.log(
+    process.stdout.write(
       `seed ${seed}, people alone: ${faults} faults of 200 services; up ${
         percent(mendableAvailability)
       } where a remedy ` +
-        `would exist (${percent(availability)} in all), median ${(medianSeconds / 60).toFixed(0)} min to recover`
+        `would exist (${percent(availability)} in all), median ${(medianSeconds / 60).toFixed(0)} min to recover\n`
     )
     expect(mendableAvailability).toBeLessThan(0.996)
     expect(medianSeconds).toBeGreaterThan(15 * 60)
