@@ -11,10 +11,7 @@ const HandleIncident = Checkpoint.workflow("handle-incident", {
 }, () => Effect.void)
 
 // #region usage
-const Workflows = HandleIncident.layer.pipe(Layer.provideMerge(Checkpoint.layerRegistry))
-
-export const resumed = Checkpoint.resumeAll().pipe(
-  Effect.provide(Workflows),
-  Effect.provide(SqlStore.layerSqlite({ filename: "agent.db" }))
+export const Agent = Layer.mergeAll(HandleIncident.layer, Checkpoint.layerResume()).pipe(
+  Layer.provideMerge(SqlStore.layerSqlite({ filename: "agent.db" }))
 )
 // #endregion

@@ -11,10 +11,11 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { RunEnded, RunError, StepCodecError, Unsupported } from "./CheckpointError.js"
 import type * as CheckpointStore from "./CheckpointStore.js"
+import { sha256 } from "./internal/hash.js"
 import type { StoreError } from "./StoreError.js"
 
 /**
@@ -67,8 +68,7 @@ export interface Outcomes<A, E, R> {
 }
 
 /**
- * A step as its run is asked for it. `name` is not numbered yet; `probe` tells whether the step happened, where its
- * owner died in it.
+ * A step as its run is asked for it; `name` is not numbered yet.
  *
  * @since 0.1.0
  * @category models
@@ -76,7 +76,10 @@ export interface Outcomes<A, E, R> {
 export interface StepRequest<A, E, R> {
   readonly name: string
   readonly outcomes: Outcomes<A, E, R>
-  readonly onInDoubt: "retry" | "escalate" | { readonly probe: Effect.Effect<Option.Option<A>, E, R> }
+  /** Where its owner died in it; `probe` tells whether it happened, and with what. */
+  readonly onInDoubt: "retry" | "escalate" | { readonly probe: Effect.Effect<Option.Option<A>, never, R> }
+  /** Registered under the step's name together with its success, whether executed or replayed. */
+  readonly compensate?: ((value: A) => Effect.Effect<void, never, R>) | undefined
   readonly body: Effect.Effect<A, E, R>
 }
 
@@ -95,10 +98,10 @@ export interface RunningRun {
   readonly step: <A, E, R>(request: StepRequest<A, E, R>) => Effect.Effect<A, E, R>
   /** A step whose record is part of the database transaction in which `body` runs. */
   readonly transaction: <A, E, R>(
-    request: Pick<StepRequest<A, E, R>, "name" | "outcomes" | "body">
+    request: Omit<StepRequest<A, E, R>, "onInDoubt">
   ) => Effect.Effect<A, E, R>
   readonly sleep: (request: { readonly name: string; readonly duration: Duration.Duration }) => Effect.Effect<void>
-  /** None when it has not come `within` the time. `decode` reads what was sent. */
+  /** None when it has not come `within` the time. `decode` reads what was sent: an outcome, always a success. */
   readonly signal: <A, R>(request: {
     readonly name: string
     readonly within: Option.Option<Duration.Duration>
@@ -126,6 +129,37 @@ export interface RunningRun {
  * @category services
  */
 export class CurrentRun extends Context.Tag("@firebreak/core/CurrentRun")<CurrentRun, RunningRun>() {}
+
+/**
+ * A step whose body is running. `key` is the same on every attempt, fit to be an idempotency key: 64 hexadecimal digits
+ * from run and step.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunningStep {
+  readonly runId: string
+  readonly step: string
+  readonly key: string
+}
+
+/**
+ * The step whose body is running; none outside steps.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class CurrentStep extends Context.Reference<CurrentStep>()("@firebreak/core/CurrentStep", {
+  defaultValue: (): Option.Option<RunningStep> => Option.none()
+}) {}
+
+/**
+ * What an engine makes the `CurrentStep`; its key is computed when it is asked for.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const runningStep = (runId: string, step: string): RunningStep => new NamedStep(runId, step)
 
 /**
  * A workflow as an engine sees it. `S` is what its schemas require.
@@ -190,7 +224,10 @@ export interface Service {
   ) => Effect.Effect<A, E | RunError, Exclude<R, CurrentRun> | S>
   /** Takes up what is unfinished and nobody holds, of the registered workflows; tells how each ended. */
   readonly resumeAll: (options: {
+    /** How many of them work at a time; those that wait for a time or a signal do not count. */
     readonly concurrency: number
+    /** Runs to leave alone. */
+    readonly except?: ((runId: string) => boolean) | undefined
   }) => Effect.Effect<ReadonlyArray<Resumed>, StoreError>
   readonly send: (request: {
     readonly runId: string
@@ -223,3 +260,14 @@ export interface Service {
  * @category tags
  */
 export class CheckpointEngine extends Context.Tag("@firebreak/core/CheckpointEngine")<CheckpointEngine, Service>() {}
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+class NamedStep implements RunningStep {
+  constructor(readonly runId: string, readonly step: string) {}
+  get key(): string {
+    return sha256(JSON.stringify([this.runId, this.step]))
+  }
+}

@@ -173,7 +173,8 @@ export const make: Effect.Effect<Service> = Effect.sync(() => {
         let sent = signals.get(runId)
         if (sent?.has(name) === true) return "AlreadySent"
         if (entry !== undefined && entry.status !== "running" && entry.status !== "dead") return "Ended"
-        if (entry?.expired.has(name) === true) return "TooLate"
+        const wakeAt = entry?.started.get(name)?.wakeAt ?? Option.none()
+        if (entry?.expired.has(name) === true || Option.exists(wakeAt, (_) => _ <= millis)) return "TooLate"
         if (sent === undefined) signals.set(runId, sent = new Map())
         sent.set(name, { runId, name, payload, sentAt: millis })
         return "Sent"

@@ -108,7 +108,7 @@ export interface Started {
 }
 
 /**
- * A signal sent to a run; `payload` is encoded JSON.
+ * A signal sent to a run; `payload` is encoded JSON, written like the outcome of a step.
  *
  * @since 0.1.0
  * @category models
@@ -121,7 +121,8 @@ export interface Signal {
 }
 
 /**
- * A run with all that is known of it: steps by `seq`, what was begun and has no outcome, the signals sent.
+ * A run with all that is known of it: steps by `seq`, what was begun and has no outcome in the order of its beginning,
+ * the signals sent.
  *
  * @since 0.1.0
  * @category models
@@ -223,7 +224,7 @@ export type Expiry =
  *
  * - `AlreadySent`: there was one of that name; the first counts.
  * - `Ended`: the run has ended, and did not get it.
- * - `TooLate`: the run waited for it, and has gone on without.
+ * - `TooLate`: the run waits for it and the time is over, or it has gone on without.
  * - `Sent`: the run gets it, or has it when it begins.
  *
  * @since 0.1.0

@@ -83,6 +83,9 @@ export interface Catalog {
   RunStarted: { readonly workflow: string; readonly runId: string }
   RunResumed: { readonly workflow: string; readonly runId: string; readonly completedSteps: number }
   RunCompleted: { readonly workflow: string; readonly runId: string; readonly outcome: "success" | "failure" }
+  RunCancelled: { readonly workflow: string; readonly runId: string; readonly reason: string }
+  RunExpired: { readonly workflow: string; readonly runId: string; readonly deadlineAt: number }
+  RunDied: { readonly workflow: string; readonly runId: string; readonly stalls: number }
   StepStarted: { readonly workflow: string; readonly runId: string; readonly step: string }
   StepSaved: {
     readonly workflow: string
@@ -92,6 +95,7 @@ export interface Catalog {
     readonly outcome: "success" | "failure"
   }
   StepReplayed: { readonly workflow: string; readonly runId: string; readonly step: string; readonly seq: number }
+  StepCompensated: { readonly workflow: string; readonly runId: string; readonly step: string }
 
   // Degradation
   ComponentDegraded: {

@@ -14,10 +14,12 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import * as Checkpoint from "../src/Checkpoint.js"
+import type { CheckpointEngine } from "../src/CheckpointEngine.js"
 import { make as makeMemory } from "../src/CheckpointMemory.js"
 import { CheckpointStore, type Service } from "../src/CheckpointStore.js"
 import * as Events from "../src/Events.js"
 import { StoreError } from "../src/StoreError.js"
+import { shellRuns } from "./support/runs.js"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", { status: Schema.Number }) {}
 
@@ -53,9 +55,9 @@ const counter = () => {
   }
 }
 
-type Needs = CheckpointStore | Checkpoint.Registry | Scope.Scope
+type Needs = CheckpointEngine | CheckpointStore | Scope.Scope
 
-const live = Layer.merge(Checkpoint.layerMemory, Checkpoint.layerRegistry)
+const live = Checkpoint.layerMemory
 
 const test = <E>(title: string, body: () => Effect.Effect<void, E, Needs>) =>
   it.scoped(title, () => Effect.provide(Effect.suspend(body), live))
@@ -66,9 +68,12 @@ const settled = TestClock.adjust(0)
 const stored = Effect.map(Checkpoint.load(runId), Option.getOrThrow)
 const names = Effect.map(stored, ({ steps }) => steps.map((step) => step.name))
 
+/** An engine of its own over this store, as in another process. */
+const over = (store: Service) => Layer.provide(Checkpoint.layerEngine, Layer.succeed(CheckpointStore, store))
+
 /** A store of which one operation does something else. */
 const withStore = <A, E, R>(effect: Effect.Effect<A, E, R>, change: (store: Service) => Partial<Service>) =>
-  Effect.updateService(effect, CheckpointStore, (store) => ({ ...store, ...change(store) }))
+  Effect.flatMap(CheckpointStore, (store) => Effect.provide(effect, over({ ...store, ...change(store) })))
 
 const failureOf = <A, E>(exit: Exit.Exit<A, E>): E => {
   if (Exit.isSuccess(exit)) return assert.fail("expected a failure")
@@ -886,8 +891,7 @@ describe("resumeAll", () => {
       const flow = handle(Effect.zipRight(step("a"), Effect.interrupt))
       yield* Effect.exit(flow.run(one))
       take()
-      yield* Layer.build(flow.layer)
-      const resumed = yield* withStore(Checkpoint.resumeAll(), (store) => ({
+      const resumed = yield* withStore(Effect.provide(Checkpoint.resumeAll(), flow.layer), (store) => ({
         list: (filter) => Effect.zipLeft(store.list(filter), store.clear(runId))
       }))
       assert.deepStrictEqual(resumed, [])
@@ -1072,7 +1076,7 @@ describe("whatever the program and wherever it crashes", () => {
       for (let moment = 0; !ended; moment++) {
         const store = slowly(yield* makeMemory)
         const begun: Array<string> = []
-        const run = Effect.provideService(program(begun).run(one), CheckpointStore, store)
+        const run = Effect.provide(program(begun).run(one), over(store))
         const fiber = yield* Effect.fork(run)
         for (let i = 0; i < moment; i++) yield* Effect.yieldNow()
         ended = Exit.isSuccess(yield* Fiber.interrupt(fiber))
@@ -1104,11 +1108,11 @@ describe("whatever the program and wherever it crashes", () => {
           save: (request) => dies(Effect.zipLeft(memory.save(request), dies(Effect.void))),
           finish: (request) => dies(Effect.zipLeft(memory.finish(request), dies(Effect.void)))
         }
-        const fiber = yield* Effect.forkDaemon(Effect.provideService(flow.run(one), CheckpointStore, dead))
+        const fiber = yield* Effect.forkDaemon(Effect.provide(flow.run(one), over(dead)))
         yield* settled
         const { run, steps } = Option.getOrThrow(yield* memory.load(runId))
         finished = fiber.unsafePoll() !== null
-        const again = Effect.provideService(flow.run(one), CheckpointStore, memory)
+        const again = Effect.provide(flow.run(one), over(memory))
         if (run.status === "running") {
           assert.strictEqual((yield* Effect.flip(again))._tag, "RunInProgress")
           yield* TestClock.adjust("31 seconds")
@@ -1186,7 +1190,7 @@ describe("whatever the program and wherever it crashes", () => {
               completed.set(request.step.name, (completed.get(request.step.name) ?? 0) + 1)
             })
         }
-        const attempt = Effect.provideService(flow.run(one), CheckpointStore, store)
+        const attempt = Effect.provide(flow.run(one), over(store))
         for (const crash of crashes) {
           const before = new Set(completed.keys())
           started = []
@@ -1204,6 +1208,6 @@ describe("whatever the program and wherever it crashes", () => {
         assert.deepStrictEqual(yield* attempt, expected)
         for (const [name, times] of completed) assert.strictEqual(times, 1, name)
       }),
-    { fastCheck: { numRuns: 100 } }
+    shellRuns
   )
 })

@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import * as History from "../src/CheckpointHistory.js"
+import type { Step } from "../src/CheckpointStore.js"
 
-const record = (seq: number, name: string, branch: History.Recorded["branch"] = "main"): History.Recorded => ({
+const record = (seq: number, name: string, branch: Step["branch"] = "main"): Step => ({
   runId: "run",
   seq,
   name,
@@ -16,16 +17,16 @@ const record = (seq: number, name: string, branch: History.Recorded["branch"] = 
 /** A call in the program's code. */
 interface Code {
   readonly name: string
-  readonly branch: History.Recorded["branch"]
+  readonly branch: Step["branch"]
 }
 
 /** Calls everything in order; what is executed is appended to the record. Ends at the first refusal. */
-const attempt = (recorded: ReadonlyArray<History.Recorded>, code: ReadonlyArray<Code>) => {
+const attempt = (recorded: ReadonlyArray<Step>, code: ReadonlyArray<Code>) => {
   let history = History.make(recorded)
   const after = [...recorded]
   const executed: Array<string> = []
   for (const { branch, name } of code) {
-    const [next, decision] = History.call(history, { name, branch, settled: false })
+    const [next, decision] = History.call(history, { kind: "step", name, branch, settled: false })
     history = next
     if (decision._tag === "Mismatch" || decision._tag === "Duplicate") return { after, executed, refusal: decision }
     if (decision._tag === "Execute") {
@@ -58,8 +59,11 @@ describe("CheckpointHistory", () => {
     const history = History.make([record(0, "x", "side")])
     assert.isUndefined(History.leftover(history, false))
     assert.strictEqual(History.leftover(history, true)?.name, "x")
-    assert.strictEqual(History.call(history, { name: "new", branch: "main", settled: false })[1]._tag, "Execute")
-    assert.deepStrictEqual(History.call(history, { name: "new", branch: "main", settled: true })[1], {
+    assert.strictEqual(
+      History.call(history, { name: "new", kind: "step", branch: "main", settled: false })[1]._tag,
+      "Execute"
+    )
+    assert.deepStrictEqual(History.call(history, { name: "new", kind: "step", branch: "main", settled: true })[1], {
       _tag: "Mismatch",
       called: "new",
       recorded: record(0, "x", "side")
@@ -82,8 +86,8 @@ describe("CheckpointHistory", () => {
 
   it("gives a name back that ended without a record", () => {
     for (const branch of ["main", "side"] as const) {
-      const [once] = History.call(History.make([]), { name: "a", branch, settled: false })
-      const again = History.call(History.forget(once, "a"), { name: "a", branch, settled: false })[1]
+      const [once] = History.call(History.make([]), { name: "a", kind: "step", branch, settled: false })
+      const again = History.call(History.forget(once, "a"), { name: "a", kind: "step", branch, settled: false })[1]
       assert.deepStrictEqual(again, { _tag: "Execute", name: "a" })
     }
   })
@@ -100,7 +104,7 @@ describe("CheckpointHistory", () => {
         ...sides.map((name): Code => ({ name, branch: "side" })),
         ...main(...names.slice(at))
       ]
-      let recorded: ReadonlyArray<History.Recorded> = []
+      let recorded: ReadonlyArray<Step> = []
       const all: Array<string> = []
       for (const crash of [...crashes, code.length]) {
         const { after, executed, refusal } = attempt(recorded, code.slice(0, crash))

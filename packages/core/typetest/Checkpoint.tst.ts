@@ -9,7 +9,7 @@ import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { describe, expect, test } from "tstyche"
 import * as Checkpoint from "../src/Checkpoint.js"
-import type { CheckpointStore } from "../src/CheckpointStore.js"
+import type { CheckpointEngine } from "../src/CheckpointEngine.js"
 import type { StoreError } from "../src/StoreError.js"
 
 class Escalated extends Schema.TaggedError<Escalated>()("Escalated", { to: Schema.String }) {}
@@ -79,22 +79,22 @@ describe("workflow", () => {
     expect(flow.run).type.toBeCallableWith(one)
     expect(flow.run).type.not.toBeCallableWith({ id: "INC-1", at: "1970-01-01" })
     expect(flow.run(one)).type.toBe<
-      Effect.Effect<number, Escalated | Checkpoint.RunError, Client | CheckpointStore>
+      Effect.Effect<number, Escalated | Checkpoint.RunError, Client | CheckpointEngine>
     >()
     expect(flow.runId(one)).type.toBe<string>()
     expect(flow.outcome(one)).type.toBe<
       Effect.Effect<
-        Option.Option<Exit.Exit<number, Escalated>>,
+        Option.Option<Exit.Exit<number, Escalated | Checkpoint.RunEnded>>,
         StoreError | Checkpoint.StepCodecError,
-        CheckpointStore
+        CheckpointEngine
       >
     >()
-    expect(flow.layer).type.toBe<Layer.Layer<never, never, Client | Checkpoint.Registry>>()
+    expect(flow.layer).type.toBe<Layer.Layer<never, never, CheckpointEngine | Client>>()
   })
 
   test("without success and error: void, and only what a run adds", () => {
     const plain = Checkpoint.workflow("plain", { payload: Incident, key }, () => Effect.void)
-    expect(plain.run(one)).type.toBe<Effect.Effect<void, Checkpoint.RunError, CheckpointStore>>()
+    expect(plain.run(one)).type.toBe<Effect.Effect<void, Checkpoint.RunError, CheckpointEngine>>()
   })
 
   test("refuses an error it does not declare, another success, and no key", () => {
@@ -111,10 +111,10 @@ test("run takes a program and gives it its run", () => {
   const options = { success: Schema.Number, error: Escalated }
   const program = Checkpoint.step("gather", options, metrics)
   expect(Checkpoint.run("id", options, program)).type.toBe<
-    Effect.Effect<number, Escalated | Checkpoint.RunError, Client | CheckpointStore>
+    Effect.Effect<number, Escalated | Checkpoint.RunError, Client | CheckpointEngine>
   >()
   expect(Checkpoint.run("id", Checkpoint.step("page", {}, Effect.asVoid(Client)))).type.toBe<
-    Effect.Effect<void, Checkpoint.RunError, Client | CheckpointStore>
+    Effect.Effect<void, Checkpoint.RunError, Client | CheckpointEngine>
   >()
   expect(Checkpoint.run).type.not.toBeCallableWith("id", {}, program)
   expect(Checkpoint.run).type.not.toBeCallableWith("id", program)

@@ -1,6 +1,6 @@
 /** Our own engine: the same workflow on whatever store the layer gives. */
 import * as Checkpoint from "@firebreak/core/Checkpoint"
-import type { CheckpointStore } from "@firebreak/core/CheckpointStore"
+import type { CheckpointEngine } from "@firebreak/core/CheckpointEngine"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
@@ -18,7 +18,7 @@ export const Ten = Checkpoint.workflow(
     })
 )
 
-export const make = async <E>(layer: Layer.Layer<CheckpointStore, E>) => {
+export const make = async <E>(layer: Layer.Layer<CheckpointEngine, E>) => {
   const context = await buildForever(layer)
   return (id: string) => Effect.provide(Ten.run({ id }), context)
 }

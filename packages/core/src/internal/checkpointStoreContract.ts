@@ -254,6 +254,20 @@ export const contract = ({ ask, pass, step, test, unit }: Tools): void => {
       }
     }))
 
+  test("a signal after the time its run waits for it is too late, whether or not the run has seen that", (store) =>
+    Effect.gen(function*() {
+      const { token } = yield* begin(store)
+      yield* store.start({ token, step: starting("go", "signal"), wait: Duration.times(unit, 2) })
+      yield* store.release({ runId: id, token })
+      yield* pass(1)
+      assert.strictEqual(yield* store.send({ runId: id, name: "other", payload: "1" }), "Sent")
+      yield* pass(2)
+      assert.strictEqual(yield* store.send({ runId: id, name: "go", payload: "1" }), "TooLate")
+      const again = yield* begin(store)
+      assert.deepStrictEqual(again.signals.map((_) => _.name), ["other"])
+      assert.deepStrictEqual(yield* store.expire({ token: again.token, step: waiting(0, "go") }), { _tag: "Expired" })
+    }))
+
   test("an owner that was taken over decides no signal", (store) =>
     Effect.gen(function*() {
       const old = yield* begin(store)

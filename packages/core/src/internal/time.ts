@@ -13,3 +13,7 @@ export const monotonicMillis = (fiber: Fiber.RuntimeFiber<unknown, unknown>): nu
 /** Wall-clock milliseconds since the epoch. */
 export const wallMillis = (fiber: Fiber.RuntimeFiber<unknown, unknown>): number =>
   clockOf(fiber).unsafeCurrentTimeMillis()
+
+/** The monotonic clock in nanoseconds; only differences mean anything. */
+export const monotonicNanos = (fiber: Fiber.RuntimeFiber<unknown, unknown>): bigint =>
+  clockOf(fiber).unsafeCurrentTimeNanos()

@@ -1,0 +1,244 @@
+/** One attempt at a run: it claims it, runs its body, undoes what must be undone, and records how it ended. */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import { CurrentRun, type Outcomes, type RunRequest } from "../CheckpointEngine.js"
+import {
+  HistoryMismatch,
+  PayloadMismatch,
+  RunCancelled,
+  RunDead,
+  RunDeadlineExceeded,
+  type RunEnded,
+  type RunError,
+  RunFenced,
+  RunInProgress,
+  StepCodecError,
+  VersionMismatch
+} from "../CheckpointError.js"
+import type * as CheckpointStore from "../CheckpointStore.js"
+import * as Events from "../Events.js"
+import { codecError, isOutcome } from "./checkpointCalls.js"
+import { Forks } from "./checkpointForks.js"
+import { type Ending, Life, sleepUntil } from "./checkpointLife.js"
+import { type Host, Steps } from "./checkpointSteps.js"
+
+/** The run to be resumed is no longer there. */
+export class Gone extends Data.TaggedError("Gone")<{ readonly runId: string }> {}
+
+/** `existing` means that the run is resumed and must not be created. */
+export interface Attempt<A, E, R, S> extends RunRequest<A, E, R, S> {
+  readonly parent?: string | undefined
+  readonly existing?: boolean | undefined
+}
+
+/** Told of the runs that this process works on. */
+export interface Attended {
+  readonly enter: (life: Life, steps: Steps) => void
+  readonly leave: (life: Life) => void
+}
+
+/** Runs it, or takes it up where it was left, or gives its recorded end; fails with why it has none. */
+export const attempt = <A, E, R, S>(
+  store: CheckpointStore.Service,
+  host: Host,
+  attended: Attended,
+  request: Attempt<A, E, R, S>
+): Effect.Effect<Exit.Exit<A, E | RunEnded>, RunError | Gone, Exclude<R, CurrentRun> | S> =>
+  Effect.uninterruptible(Effect.gen(function*() {
+    const { definition, existing, key, parent, payload, runId } = request
+    const { lease, name: workflow, version } = definition
+    const asked = yield* Clock.currentTimeNanos
+    const begun = yield* store.begin({
+      runId,
+      workflow,
+      key,
+      payload,
+      version,
+      accepts: definition.accepts,
+      parent,
+      deadline: Option.getOrUndefined(definition.deadline),
+      lease,
+      maxStalls: definition.maxRecoveries,
+      existing
+    })
+    switch (begun._tag) {
+      case "Missing":
+        return yield* new Gone({ runId })
+      case "Mismatch":
+        return yield* new PayloadMismatch({ workflow, key })
+      case "OtherVersion":
+        return yield* new VersionMismatch({ runId, recorded: begun.version, version })
+      case "InProgress":
+        return yield* new RunInProgress({ runId, retryAfter: begun.retryAfter })
+      case "Finished": {
+        const { stalls, status } = begun.run
+        if (status === "dead") yield* Events.publish({ _tag: "RunDied", workflow, runId, stalls })
+        return yield* endOf(begun.run, definition.outcomes)
+      }
+      case "Claimed": {
+        yield* Events.publish(
+          begun.resumed
+            ? { _tag: "RunResumed", workflow, runId, completedSteps: begun.steps.length }
+            : { _tag: "RunStarted", workflow, runId }
+        )
+        const life = new Life(store, runId, begun.token, lease, asked + Duration.unsafeToNanos(lease))
+        return yield* own(store, host, attended, request, begun, life)
+      }
+    }
+  }))
+
+/** How a run that has ended did; fails if its record cannot be read. */
+export const endOf = <A, E, R>(
+  run: CheckpointStore.Run,
+  outcomes: Outcomes<A, E, R>
+): Effect.Effect<Exit.Exit<A, E | RunEnded>, StepCodecError, R> => {
+  const { runId, stalls } = run
+  const exit = Option.getOrElse(run.exit, () => "")
+  if (run.status === "dead") return Effect.succeed(Exit.fail(new RunDead({ runId, stalls })))
+  if (run.status === "cancelled" || exit.startsWith(expired)) {
+    const ending = parseEnding(exit)
+    if (ending !== undefined) return Effect.succeed(Exit.fail(errorOf(runId, ending)))
+  }
+  return Effect.mapError(outcomes.decode(exit), (flaw) => codecError(runId, null, flaw))
+}
+
+/** The attempt of the run's owner. Called uninterruptibly. */
+const own = <A, E, R, S>(
+  store: CheckpointStore.Service,
+  host: Host,
+  attended: Attended,
+  request: Attempt<A, E, R, S>,
+  claimed: CheckpointStore.Claimed,
+  life: Life
+): Effect.Effect<Exit.Exit<A, E | RunEnded>, RunError, Exclude<R, CurrentRun> | S> => {
+  const { runId, token } = life
+  const forks = new Forks(runId)
+
+  const work = Effect.gen(function*() {
+    const answered = yield* Clock.currentTimeNanos
+    const steps = new Steps(host, store, life, forks, claimed, answered)
+    attended.enter(life, steps)
+    const timer = yield* setEnd(life, claimed, answered)
+    const keeper = yield* Effect.fork(Effect.interruptible(life.keep))
+
+    const body = Effect.provideService(request.body, CurrentRun, steps)
+    const exit = yield* life.work(Effect.supervised(body, forks))
+    steps.over = true
+    life.decided = true
+    if (timer !== undefined) yield* Fiber.interrupt(timer)
+
+    const recorded = yield* Effect.exit(conclude(exit, steps, life))
+    yield* Fiber.interrupt(keeper)
+    return yield* recorded
+  })
+
+  /** Undoes what must be, then records the end. */
+  const conclude = (exit: Exit.Exit<A, E>, steps: Steps, { ending }: Life) =>
+    Effect.gen(function*() {
+      yield* alive
+      let text: string
+      if (ending !== undefined) {
+        text = JSON.stringify(ending)
+      } else {
+        if (Exit.isFailure(exit) && !isOutcome(exit)) return yield* Effect.failCause(Cause.stripFailures(exit.cause))
+        const { leftover } = steps
+        if (leftover !== undefined) {
+          return yield* new HistoryMismatch({ runId, seq: leftover.seq, recorded: leftover.name, called: null })
+        }
+        const encoded = request.definition.outcomes.encode(exit)
+        text = yield* Effect.mapError(encoded, (flaw) => codecError(runId, null, flaw))
+      }
+      if (ending !== undefined || Exit.isFailure(exit)) {
+        const undone = new Set(claimed.steps.filter(({ kind }) => kind === "compensation").map(({ name }) => name))
+        const undoing = yield* life.work(steps.undo(undone))
+        yield* alive
+        yield* undoing
+      }
+      const status = ending?._tag === "Cancelled" ? "cancelled" : ending === undefined && Exit.isSuccess(exit)
+        ? "succeeded"
+        : "failed"
+      if (!(yield* store.finish({ runId, token, status, exit: text }))) return yield* new RunFenced({ runId })
+      yield* Events.publish(eventOf(request.definition.name, runId, ending, exit))
+      return ending === undefined ? exit : Exit.fail(errorOf(runId, ending))
+    })
+
+  const alive = Effect.suspend(() => life.aborted === undefined ? Effect.void : Effect.failCause(life.aborted))
+
+  return Effect.onExit(work, (result) => {
+    attended.leave(life)
+    // changes nothing once another owner has the run
+    return Exit.isSuccess(result)
+      ? Effect.void
+      : Effect.ignore(store.release({ runId, token, failed: isFault(result.cause) }))
+  })
+}
+
+/** Sets when or why the run shall end before its body does: the fiber that waits for its deadline, if it has one. */
+const setEnd = (
+  life: Life,
+  { now, run }: CheckpointStore.Claimed,
+  answered: bigint
+): Effect.Effect<Fiber.RuntimeFiber<void> | undefined> => {
+  if (Option.isSome(run.cancelled)) {
+    life.ending = { _tag: "Cancelled", reason: run.cancelled.value }
+    return Effect.succeed(undefined)
+  }
+  if (Option.isNone(run.deadlineAt)) return Effect.succeed(undefined)
+  const deadlineAt = run.deadlineAt.value
+  const ending: Ending = { _tag: "DeadlineExceeded", deadlineAt }
+  if (deadlineAt <= now) {
+    life.ending = ending
+    return Effect.succeed(undefined)
+  }
+  const until = answered + BigInt(Math.round((deadlineAt - now) * 1e6))
+  return Effect.fork(Effect.interruptible(Effect.zipRight(sleepUntil(until), life.end(ending))))
+}
+
+/** What would fail again and again: it counts against the run. A store out of reach or another version does not. */
+const isFault = (cause: Cause.Cause<unknown>): boolean =>
+  Option.isSome(Cause.dieOption(cause)) ||
+  Option.exists(
+    Cause.failureOption(cause),
+    (error) => error instanceof StepCodecError && (error.part === "success" || error.part === "error")
+  )
+
+const expired = `{"_tag":"DeadlineExceeded"`
+
+const parseEnding = (text: string): Ending | undefined => {
+  const parsed: unknown = JSON.parse(text)
+  if (Predicate.hasProperty(parsed, "reason") && typeof parsed.reason === "string") {
+    return { _tag: "Cancelled", reason: parsed.reason }
+  }
+  if (Predicate.hasProperty(parsed, "deadlineAt") && typeof parsed.deadlineAt === "number") {
+    return { _tag: "DeadlineExceeded", deadlineAt: parsed.deadlineAt }
+  }
+  return undefined
+}
+
+const errorOf = (runId: string, ending: Ending): RunCancelled | RunDeadlineExceeded =>
+  ending._tag === "Cancelled"
+    ? new RunCancelled({ runId, reason: ending.reason })
+    : new RunDeadlineExceeded({ runId, deadlineAt: ending.deadlineAt })
+
+const eventOf = (
+  workflow: string,
+  runId: string,
+  ending: Ending | undefined,
+  exit: Exit.Exit<unknown, unknown>
+): Events.Event => {
+  switch (ending?._tag) {
+    case "Cancelled":
+      return { _tag: "RunCancelled", workflow, runId, reason: ending.reason }
+    case "DeadlineExceeded":
+      return { _tag: "RunExpired", workflow, runId, deadlineAt: ending.deadlineAt }
+    case undefined:
+      return { _tag: "RunCompleted", workflow, runId, outcome: Exit.isSuccess(exit) ? "success" : "failure" }
+  }
+}
