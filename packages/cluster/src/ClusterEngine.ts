@@ -71,7 +71,7 @@ export interface Options extends ClientOptions {
   /** How often it says that it is alive; at most a third of `expiration`. Default 2 seconds. */
   readonly refresh?: Duration.DurationInput | undefined
   /** How often runners look after each other. Default 2 seconds. */
-  readonly health?: Duration.DurationInput | undefined
+  readonly ping?: Duration.DurationInput | undefined
   /** How long a runner that shuts down lets steps go on, before it interrupts them. Default 10 seconds. */
   readonly shutdown?: Duration.DurationInput | undefined
 }
@@ -86,7 +86,7 @@ export const defaults = {
   assignments: "1 second",
   expiration: "6 seconds",
   refresh: "2 seconds",
-  health: "2 seconds",
+  ping: "2 seconds",
   shutdown: "10 seconds"
 } as const
 
@@ -243,7 +243,7 @@ const resolve = (client: ClientOptions, options?: Options): Cluster.Settings => 
     assignments: millis("assignments", 10),
     expiration: millis("expiration", 1_000),
     refresh: millis("refresh", 10),
-    health: millis("health", 10),
+    health: millis("ping", 10),
     termination: millis("shutdown", 0)
   }
   for (const [option, address] of [["runner", settings.runner], ["listen", settings.listen]] as const) {

@@ -4,14 +4,11 @@ import type * as Engine from "@firebreak/core/CheckpointEngine"
 import {
   PayloadMismatch,
   RunCancelled,
-  RunEnded,
   type RunError,
   StepCodecError,
   Unsupported,
   VersionMismatch
 } from "@firebreak/core/CheckpointError"
-import type * as Store from "@firebreak/core/CheckpointStore"
-import type { StoreError } from "@firebreak/core/StoreError"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -19,12 +16,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import type { AnyDefinition, Wiring } from "./calls.js"
 import type { Head, Journal } from "./journal.js"
 import * as Model from "./model.js"
 import { InvalidOption } from "./options.js"
-import { type AnyDefinition, type ClusterRun, execute, type Wiring } from "./run.js"
+import { type ClusterRun, execute } from "./run.js"
 
 /** What every engine of this package offers. */
 export const capabilities: ReadonlyArray<Engine.Capability> = [
@@ -73,21 +70,22 @@ export const make = (options: Options): Effect.Effect<Engine.Service, never, Wor
     const wiring: Wiring = {
       workflows,
       journal,
-      active,
       patience: options.patience,
       children: {
-        start: (parent, { definition, name, payload }) =>
+        start: (request, parent) =>
           Effect.gen(function*() {
-            yield* adopt(definition)
-            const key = parent.childKey(name)
-            const head = yield* begin(
-              provided(definition),
-              { key, payload, runId: `${definition.name}/${key}` },
-              parent.runId
-            )
+            yield* adopt(request.definition)
+            const head = yield* begin(provided(request.definition), request, parent)
             if (Option.isSome(head.stopped)) yield* journal.resume(head)
             return head.run.exit
-          }) as Effect.Effect<Option.Option<string>, RunError, any>
+          }) as Effect.Effect<Option.Option<string>, RunError, any>,
+        drop: (runId, parent) =>
+          Effect.gen(function*() {
+            const answer = yield* service.cancel({ runId, reason: `its parent "${parent}" has ended` })
+            if (answer === "Missing" || answer === "Ended") return
+            const child = yield* journal.load(runId)
+            if (Option.isSome(child)) yield* journal.settled(child.value)
+          })
       }
     }
 
@@ -103,7 +101,7 @@ export const make = (options: Options): Effect.Effect<Engine.Service, never, Wor
             return program === undefined
               ? Effect.dieMessage(`ClusterEngine: workflow "${name}" is not registered`)
               : Effect.mapInputContext(
-                execute(wiring, program.definition, begun),
+                execute(wiring, active, program.definition, begun),
                 (context: Context.Context<WorkflowInstance>) => Context.merge(program.context, context)
               )
           })
@@ -231,15 +229,11 @@ export const make = (options: Options): Effect.Effect<Engine.Service, never, Wor
 const provided = <A, E, R, S>(definition: Engine.Definition<A, E, R, S>): AnyDefinition =>
   definition as unknown as AnyDefinition
 
-const decodeEnded = Schema.decodeUnknownOption(Schema.parseJson(Schema.Struct({ value: RunEnded })))
-
 /** How a run ended, for whoever waits for it. */
 const outcome = (definition: AnyDefinition, runId: string, text: string): Effect.Effect<unknown, unknown> => {
-  const ended = decodeEnded(text)
-  if (Option.isSome(ended)) return Effect.fail(ended.value.value)
+  const ending = Model.endOf(runId, text)
+  if (Option.isSome(ending)) return Effect.fail(ending.value)
   return Effect.flatten(
     Effect.mapError(definition.outcomes.decode(text), (flaw) => new StepCodecError({ runId, step: null, ...flaw }))
   )
 }
-
-export type { Store, StoreError }

@@ -51,6 +51,7 @@ export interface Journal {
   ) => Effect.Effect<number, StoreError>
   /** The attempt that the engine is told an activity is: under an old one it gives what it had then. */
   readonly attempt: () => number
+  readonly began: (started: Omit<Store.Started, "wakeAt">) => Effect.Effect<void>
   readonly saved: (step: Store.Step) => Effect.Effect<void>
   readonly ended: (runId: string, ended: Model.Ended) => Effect.Effect<void>
   readonly halted: (runId: string, stopped: string) => Effect.Effect<void>

@@ -181,6 +181,7 @@ export const make = (
         }),
       // in memory the engine keeps interruptions too, and would give them again
       attempt: () => ++attempts,
+      began: (step) => Effect.orDie(Effect.asVoid(store.start({ token: held(step.runId), step }))),
       saved: (step) => Effect.orDie(store.save({ token: held(step.runId), step })),
       ended: (runId, { exit, status }) =>
         Effect.zipRight(

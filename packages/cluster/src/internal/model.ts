@@ -76,6 +76,16 @@ export const nameOf = (runId: string): string => runId.slice(0, runId.indexOf("/
 /** What something sent to a run is to the engine. */
 export const durable = (name: string) => DurableDeferred.make(name, { success: Schema.String })
 
+/** A compensation has the name of what it undoes; no step's name ends in `#0`. */
+export const activityName = (name: string, kind: Recorded["kind"]): string =>
+  kind === "compensation" ? `${name}${undoing}` : name
+
+const undoing = "#0"
+
+/** The step that an activity is. */
+export const stepName = (activity: string): string =>
+  activity.endsWith(undoing) ? activity.slice(0, -undoing.length) : activity
+
 /** Names of what is sent to a run: the first of a name counts. */
 export const deferred = {
   cancel: "cancel",
@@ -90,6 +100,40 @@ export const clock = {
   sleep: (name: string) => `sleep/${name}`,
   signal: (name: string) => `signal/${name}`
 } as const
+
+/** What a clock that rings sends to its run. */
+export const rung = (clock: string): string => `DurableClock/${clock}`
+
+// -----------------------------------------------------------------------------
+// how a run ends other than by its own outcome, as every engine records it
+// -----------------------------------------------------------------------------
+
+const Ending = Schema.parseJson(Schema.Union(
+  Schema.Struct({ _tag: Schema.Literal("Cancelled"), reason: Schema.String }),
+  Schema.Struct({ _tag: Schema.Literal("DeadlineExceeded"), deadlineAt: Schema.Number })
+))
+const encodeEnding = Schema.encodeSync(Ending)
+const decodeEnding = Schema.decodeUnknownOption(Ending)
+
+export const endText = (end: CheckpointError.RunCancelled | CheckpointError.RunDeadlineExceeded): string =>
+  encodeEnding(
+    end._tag === "RunCancelled"
+      ? { _tag: "Cancelled", reason: end.reason }
+      : { _tag: "DeadlineExceeded", deadlineAt: end.deadlineAt }
+  )
+
+/** None for the outcome of a program. */
+export const endOf = (
+  runId: string,
+  text: string
+): Option.Option<CheckpointError.RunCancelled | CheckpointError.RunDeadlineExceeded> =>
+  Option.map(decodeEnding(text), (end) =>
+    end._tag === "Cancelled"
+      ? new CheckpointError.RunCancelled({ runId, reason: end.reason })
+      : new CheckpointError.RunDeadlineExceeded({ runId, deadlineAt: end.deadlineAt }))
+
+/** The outcome of a signal that did not come; that of one that came is its payload. */
+export const absent = `{"_tag":"Failure"}`
 
 // -----------------------------------------------------------------------------
 // how a run stops without having ended

@@ -84,6 +84,10 @@ export const replyOf = (
 const deferredOf = (payload: string): Option.Option<readonly [name: string, value: string]> =>
   Option.map(Offered(payload), ({ exit, name }) => [name, typeof exit.value === "string" ? exit.value : ""] as const)
 
+/** What a message that asks a run to stop gives as the reason. */
+export const reasonOf = (payload: string): string | undefined =>
+  Option.getOrUndefined(Option.map(deferredOf(payload), ([, reason]) => reason))
+
 export const headOf = (row: RunRow): Option.Option<SqlHead> =>
   Option.map(Begun(row.payload), ({ deadlineAt, key, parent, payload, runId, version }) => {
     const { ended, stopped } = replyOf(row.reply)
@@ -101,7 +105,7 @@ export const headOf = (row: RunRow): Option.Option<SqlHead> =>
       recoveries: 0,
       stalls: 0,
       deadlineAt: Option.fromNullable(deadlineAt),
-      cancelled: Option.map(Option.flatMap(Option.fromNullable(row.cancelled), deferredOf), ([, reason]) => reason),
+      cancelled: Option.fromNullable(row.cancelled === null ? undefined : reasonOf(row.cancelled)),
       createdAt,
       updatedAt: Option.getOrElse(endedAt, () => createdAt),
       completedAt: Option.zipRight(ended, endedAt)
@@ -137,8 +141,17 @@ export const recordsOf = (runId: string, rows: ReadonlyArray<Row>): Option.Optio
       if (Option.isSome(recorded) && row.reply_id !== null) {
         const { branch, exit, kind } = recorded.value.value.exit.value
         const [startedAt, endedAt] = [timeOf(row.id), timeOf(row.reply_id)]
-        steps.push({ runId, seq: steps.length, name: name.value, kind, branch, exit, startedAt, endedAt })
-      } else {
+        steps.push({
+          runId,
+          seq: steps.length,
+          name: Model.stepName(name.value),
+          kind,
+          branch,
+          exit,
+          startedAt,
+          endedAt
+        })
+      } else if (Model.stepName(name.value) === name.value) {
         const startedAt = timeOf(row.id)
         started.push({ runId, name: name.value, kind: "step", branch: "main", startedAt, wakeAt: Option.none() })
       }

@@ -20,8 +20,10 @@ import * as Database from "./database.js"
 import type { Head, Journal } from "./journal.js"
 import * as Model from "./model.js"
 import { Replies } from "./replies.js"
+import { isOfStorage } from "./retrying.js"
 import * as Rows from "./rows.js"
 import type { ClusterRun } from "./run.js"
+import * as Sent from "./sent.js"
 import * as Waiting from "./waiting.js"
 
 const name = "cluster"
@@ -136,6 +138,8 @@ export const make = (poll: number) =>
         yield* sql`DELETE FROM ${messages} WHERE ${sql.in("entity_id", ids)} AND ${types}`
       })
 
+    yield* Sent.watch({ sql, active, poll, executionId })
+
     return {
       name,
       begin: (workflow, begun) =>
@@ -230,6 +234,7 @@ export const make = (poll: number) =>
         }).pipe(of("start")),
       attempt: () => 1,
       // the engine's own tables hold it
+      began: () => Effect.void,
       saved: () => Effect.void,
       ended: () => Effect.void,
       halted: () => Effect.void,
@@ -265,10 +270,6 @@ const orderOf = (sql: SqlClient.SqlClient, { limit }: Store.Filter): Fragment =>
   sql`ORDER BY m.id >> 22, (m.payload::json ->> 'runId') COLLATE "C" ${
     limit === undefined ? sql`` : sql`LIMIT ${limit}`
   }`
-
-const isOfStorage = (error: unknown): error is { readonly _tag: string; readonly cause?: unknown } =>
-  typeof error === "object" && error !== null && "_tag" in error &&
-  (error._tag === "SqlError" || error._tag === "PersistenceError")
 
 const detailOf = (error: { readonly cause?: unknown }): string => {
   const { cause } = error
