@@ -8,6 +8,8 @@
  *
  * @since 0.1.0
  */
+import * as Checkpoint from "@firebreak/core/Checkpoint"
+import type { CheckpointEngine } from "@firebreak/core/CheckpointEngine"
 import { CheckpointStore } from "@firebreak/core/CheckpointStore"
 import { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
 import type { StoreError } from "@firebreak/core/StoreError"
@@ -15,6 +17,9 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type { ConnectionOptions } from "node:tls"
+import * as Options from "./internal/options.js"
 import * as SqliteCheckpoints from "./internal/SqliteCheckpoints.js"
 import * as SqliteClient from "./internal/SqliteClient.js"
 import * as SqliteIdempotency from "./internal/SqliteIdempotency.js"
@@ -36,13 +41,63 @@ export interface SqliteOptions {
 }
 
 /**
+ * Where the server is, and how our tables are kept there. What `url` leaves out is taken from the other fields.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface PostgresOptions {
+  /** `postgres://user:password@host:port/database`. */
+  readonly url?: string | Redacted.Redacted | undefined
+  readonly host?: string | undefined
+  readonly port?: number | undefined
+  readonly database?: string | undefined
+  readonly username?: string | undefined
+  readonly password?: Redacted.Redacted | undefined
+  readonly ssl?: boolean | ConnectionOptions | undefined
+  /** Connections of the pool, which a transaction of yours takes one of. Default 10. */
+  readonly maxConnections?: number | undefined
+  /** The schema of our tables; it is created when missing. Default `firebreak`. */
+  readonly schema?: string | undefined
+  /**
+   * How long an operation waits for a free connection, or for a server that is away or restarts. It is tried again
+   * meanwhile. Default 10 seconds.
+   */
+  readonly busyTimeout?: Duration.DurationInput | undefined
+  /**
+   * How many completed idempotency records are kept in memory; 0 for none. A kept record is read from the database
+   * again after a second, so that is how long a reset by another process may go unnoticed. Default 10,000.
+   */
+  readonly cachedResults?: number | undefined
+}
+
+/**
  * @since 0.1.0
  * @category options
  */
 export const defaults = { busyTimeout: "5 seconds", cachedResults: 10_000 } as const
 
 /**
- * Both stores on one SQLite file. A file that cannot be opened fails with a `StoreError` that names it. Closing the
+ * @since 0.1.0
+ * @category options
+ */
+export const postgresDefaults = {
+  maxConnections: 10,
+  schema: "firebreak",
+  busyTimeout: "10 seconds",
+  cachedResults: 10_000
+} as const
+
+/**
+ * What every Layer here gives: both stores, and the engine that runs checkpointed programs over them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Services = IdempotencyStore | CheckpointStore | CheckpointEngine
+
+/**
+ * Both stores on one SQLite file, and the engine over them. A file that cannot be opened fails with a `StoreError` that names it. Closing the
  * scope waits for the writes under way and gives back what is still claimed: keys in doubt, runs free to be resumed.
  *
  * @example
@@ -57,17 +112,58 @@ export const defaults = { busyTimeout: "5 seconds", cachedResults: 10_000 } as c
  * @since 0.1.0
  * @category layers
  */
-export const layerSqlite = (options: SqliteOptions): Layer.Layer<IdempotencyStore | CheckpointStore, StoreError> => {
+export const layerSqlite = (options: SqliteOptions): Layer.Layer<Services, StoreError> => {
   const settings = resolve(options)
-  return Layer.scopedContext(
-    Effect.gen(function*() {
-      const [client, driver] = yield* Effect.all([SqliteClient.make(settings), SqliteIdempotency.loadDriver], {
-        concurrency: 2
+  return withEngine(
+    "sqlite",
+    Layer.scopedContext(
+      Effect.gen(function*() {
+        const [client, driver] = yield* Effect.all([SqliteClient.make(settings), SqliteIdempotency.loadDriver], {
+          concurrency: 2
+        })
+        return Context.make(IdempotencyStore, yield* SqliteIdempotency.make(client, driver, settings)).pipe(
+          Context.add(CheckpointStore, yield* SqliteCheckpoints.make(client))
+        )
       })
-      return Context.make(IdempotencyStore, yield* SqliteIdempotency.make(client, driver, settings)).pipe(
-        Context.add(CheckpointStore, yield* SqliteCheckpoints.make(client))
-      )
-    })
+    )
+  )
+}
+
+/**
+ * Both stores in one PostgreSQL database, and the engine over them, for any number of processes on any number of machines. It needs the package
+ * `@effect/sql-pg`. Our tables are created and brought up to date at the start, by one process if many start at once. A
+ * server that cannot be reached within `busyTimeout` fails with a `StoreError`. Closing the scope waits for the writes
+ * under way and gives back what is still claimed.
+ *
+ * @example
+ * import * as Checkpoint from "@firebreak/core/CheckpointStore"
+ * import * as SqlStore from "@firebreak/sql/SqlStore"
+ * import * as Config from "effect/Config"
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ *
+ * const Durable = Layer.unwrapEffect(
+ *   Effect.map(Config.redacted("DATABASE_URL"), (url) => SqlStore.layerPostgres({ url }))
+ * )
+ *
+ * const unfinished = Effect.flatMap(Checkpoint.CheckpointStore, (store) => store.list({ status: "running" }))
+ *
+ * export const program = Effect.provide(unfinished, Durable)
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerPostgres = (options: PostgresOptions): Layer.Layer<Services, StoreError> => {
+  const settings = resolvePostgres(options)
+  return withEngine(
+    "postgres",
+    Layer.scopedContext(
+      Effect.gen(function*() {
+        const { open } = yield* Effect.promise(() => import("./internal/postgres/open.js"))
+        const { actions, runs } = yield* open(settings)
+        return Context.make(IdempotencyStore, actions).pipe(Context.add(CheckpointStore, runs))
+      })
+    )
   )
 }
 
@@ -75,50 +171,47 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<IdempotencyStor
 // internal
 // -----------------------------------------------------------------------------
 
+const withEngine = (
+  name: string,
+  stores: Layer.Layer<IdempotencyStore | CheckpointStore, StoreError>
+): Layer.Layer<Services, StoreError> => Layer.provideMerge(Checkpoint.layerEngineWith({ name }), stores)
+
 const resolve = (options: SqliteOptions) => {
   const { filename } = options
-  const cachedResults = options.cachedResults ?? defaults.cachedResults
   if (typeof filename !== "string" || filename === "" || filename.startsWith(":") || filename.startsWith("file:")) {
-    throw new InvalidOption(
+    throw new Options.InvalidOption(
       `SqlStore: filename must be the path of a file, got ${
-        show(filename)
+        Options.show(filename)
       }; use the memory layers of @firebreak/core for tests`
     )
   }
-  if (!Number.isSafeInteger(cachedResults) || cachedResults < 0) {
-    throw new InvalidOption(
-      `SqlStore: cachedResults must be a whole number of at least 0, got ${show(cachedResults)}`
+  return {
+    filename,
+    busyTimeout: Options.millis("busyTimeout", options.busyTimeout ?? defaults.busyTimeout),
+    cachedResults: Options.whole("cachedResults", options.cachedResults ?? defaults.cachedResults, 0)
+  }
+}
+
+const resolvePostgres = (options: PostgresOptions) => {
+  const { cachedResults, schema = postgresDefaults.schema, url, ...client } = options
+  if (typeof schema !== "string" || schema === "" || schema.includes("\0") || schema.length > 63) {
+    throw new Options.InvalidOption(
+      `SqlStore: schema must be a name of 1 to 63 characters, got ${Options.show(schema)}`
     )
   }
-  return { filename, busyTimeout: millis("busyTimeout", options.busyTimeout ?? defaults.busyTimeout), cachedResults }
-}
-
-/** A fault in the options, with the name and the wording of @firebreak/core's own. */
-class InvalidOption extends Error {
-  override readonly name = "InvalidOption"
-}
-
-const millis = (option: string, value: Duration.DurationInput): number => {
-  let decoded: number
-  try {
-    decoded = Duration.toMillis(Duration.decode(value))
-  } catch {
-    throw new InvalidOption(`SqlStore: ${option} must be a duration, got ${show(value)}`)
+  const busyTimeout = Duration.millis(
+    Options.millis("busyTimeout", options.busyTimeout ?? postgresDefaults.busyTimeout)
+  )
+  return {
+    client: {
+      ...client,
+      ...(url === undefined ? {} : { url: Redacted.isRedacted(url) ? url : Redacted.make(url) }),
+      maxConnections: Options.whole("maxConnections", options.maxConnections ?? postgresDefaults.maxConnections, 1),
+      connectTimeout: busyTimeout,
+      applicationName: "firebreak"
+    },
+    schema,
+    busyTimeout,
+    cachedResults: Options.whole("cachedResults", cachedResults ?? postgresDefaults.cachedResults, 0)
   }
-  // Duration.decode makes zero of NaN and of what is negative
-  if (!Number.isFinite(decoded) || isNegative(value)) {
-    throw new InvalidOption(`SqlStore: ${option} must be a finite duration of at least 0 ms, got ${show(value)}`)
-  }
-  return Math.round(decoded)
-}
-
-const isNegative = (value: Duration.DurationInput): boolean => {
-  if (typeof value === "number" || typeof value === "bigint") return !(value >= 0)
-  if (typeof value === "string") return value.trimStart().startsWith("-")
-  return Array.isArray(value) && value.some((part) => !(part >= 0))
-}
-
-const show = (value: unknown): string => {
-  if (typeof value === "string") return JSON.stringify(value)
-  return Duration.isDuration(value) ? Duration.format(value) : String(value)
 }

@@ -88,7 +88,7 @@ export const verify = ({ run, signals, started, steps }, timed) => {
     throw new Damage(`the request to cancel run "${run.runId}" was altered`)
   }
   for (const row of started) {
-    if (row.hash !== hashOfStarted(row)) {
+    if (row.hash !== hashOfStarted(timed ? row : { ...row, wakeAt: null })) {
       throw new Damage(`the beginning of step "${row.name}" of run "${run.runId}" was altered`)
     }
   }

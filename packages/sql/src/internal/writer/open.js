@@ -80,10 +80,10 @@ const migrations = [
    ALTER TABLE firebreak_step ADD COLUMN branch TEXT NOT NULL DEFAULT 'main';
 
    CREATE TABLE firebreak_started (
-     run INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, branch TEXT NOT NULL,
+     id INTEGER PRIMARY KEY, run INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, branch TEXT NOT NULL,
      started_at INTEGER NOT NULL, wake_at INTEGER, hash TEXT NOT NULL,
-     PRIMARY KEY (run, name)
-   ) STRICT, WITHOUT ROWID;
+     UNIQUE (run, name)
+   ) STRICT;
 
    CREATE TABLE firebreak_signal (
      run_id TEXT NOT NULL, name TEXT NOT NULL, payload TEXT NOT NULL, sent_at INTEGER NOT NULL, hash TEXT NOT NULL,

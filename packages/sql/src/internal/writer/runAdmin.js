@@ -36,7 +36,11 @@ const conditions = [
  * @returns {Handlers<AdminOperations>}
  */
 export const make = (db, { nextToken }, table) => {
-  const expired = db.prepare("SELECT 1 FROM firebreak_step WHERE run = ? AND kind = 'signal' AND name = ?")
+  // the run went on without it, or its time is over and the run has not seen that yet
+  const late = db.prepare(
+    `SELECT 1 FROM firebreak_step WHERE run = ? AND kind = 'signal' AND name = ?
+     UNION ALL SELECT 1 FROM firebreak_started WHERE run = ? AND name = ? AND wake_at <= ?`
+  )
   const insertSignal = db.prepare(
     "INSERT INTO firebreak_signal (run_id, name, payload, sent_at, hash) VALUES (?, ?, ?, ?, ?)"
   )
@@ -67,7 +71,7 @@ export const make = (db, { nextToken }, table) => {
       const run = table.find(runId)
       if (run !== undefined) {
         if (run.status !== "running" && run.status !== "dead") return "Ended"
-        if (expired.get(run.id, name) !== undefined) return "TooLate"
+        if (late.get(run.id, name, run.id, name, wall) !== undefined) return "TooLate"
       }
       insertSignal.run(runId, name, payload, wall, Chain.hashOfSignal({ runId, name, payload, sentAt: wall }))
       return "Sent"

@@ -80,7 +80,7 @@ export const make = (db) => {
   const countSteps = db.prepare("SELECT count(*) FROM firebreak_step WHERE run = ?").pluck()
   const selectStarted = db.prepare(
     `SELECT name, kind, branch, started_at AS startedAt, wake_at AS wakeAt, hash
-     FROM firebreak_started WHERE run = ? ORDER BY started_at, name`
+     FROM firebreak_started WHERE run = ? ORDER BY id`
   )
   const selectSignals = db.prepare(
     `SELECT run_id AS runId, name, payload, sent_at AS sentAt, hash

@@ -1,6 +1,7 @@
 // @ts-check
 /** What the owner of a run does, in SQLite: each handler is one atomic step within the writer's transaction. */
 import * as Chain from "./chain.js"
+import { judge, stalled } from "./judge.js"
 import { heldFor } from "./owner.js"
 import { toRun, toSignal } from "./runTable.js"
 
@@ -55,18 +56,6 @@ export const make = (db, { nextToken, owner }, table) => {
     if (head !== undefined && owned.get(head.run, token) !== undefined) return head
     table.heads.delete(runId)
     return undefined
-  }
-
-  /**
-   * A step saved since the last stall is progress.
-   *
-   * @param {StoredRun} run
-   * @param {number} steps
-   */
-  const stall = (run, steps) => {
-    const stalls = steps > run.stalledAt ? 1 : run.stalls + 1
-    setStalls.run(stalls, steps, run.id)
-    return stalls
   }
 
   return {
@@ -125,23 +114,32 @@ export const make = (db, { nextToken, owner }, table) => {
         }
       }
       const { head, progress } = table.read(run)
-      if (run.payload !== payload) return { _tag: "Mismatch", payload: run.payload }
-      if (run.status !== "running") return { _tag: "Finished", run: progress.run }
-      if (run.version !== version && !request.accepts.includes(run.version)) {
-        return { _tag: "OtherVersion", version: run.version }
-      }
+      const steps = progress.steps.length
       const retryAfter = heldFor(run, request)
-      if (retryAfter > 0) return { _tag: "InProgress", retryAfter }
-      const stalls = run.owner === null ? run.stalls : stall(run, progress.steps.length)
-      const token = nextToken()
-      takeOver.run(token, owner, clock, now + lease, wall, runId)
-      if (stalls > request.maxStalls) {
-        end.run("dead", null, Chain.hashOfExit(head.hash, "dead", null, wall), wall, wall, runId, token)
-        return { _tag: "Finished", run: toRun(/** @type {StoredRun} */ (table.find(runId))) }
+      const verdict = judge(run, steps, request, retryAfter)
+      switch (verdict._tag) {
+        case "Mismatch":
+          return { _tag: "Mismatch", payload: run.payload }
+        case "Finished":
+          return { _tag: "Finished", run: progress.run }
+        case "OtherVersion":
+          return { _tag: "OtherVersion", version: run.version }
+        case "InProgress":
+          return { _tag: "InProgress", retryAfter }
+        default: {
+          const { stalledAt, stalls } = verdict
+          const token = nextToken()
+          setStalls.run(stalls, stalledAt, run.id)
+          takeOver.run(token, owner, clock, now + lease, wall, runId)
+          if (verdict._tag === "Die") {
+            end.run("dead", null, Chain.hashOfExit(head.hash, "dead", null, wall), wall, wall, runId, token)
+            return { _tag: "Finished", run: toRun(/** @type {StoredRun} */ (table.find(runId))) }
+          }
+          table.heads.set(runId, head)
+          const taken = { ...progress.run, stalls, recoveries: run.recoveries + 1, updatedAt: wall }
+          return { ...progress, _tag: "Claimed", token, resumed: true, now: wall, run: taken }
+        }
       }
-      table.heads.set(runId, head)
-      const taken = { ...progress.run, stalls, recoveries: run.recoveries + 1, updatedAt: wall }
-      return { ...progress, _tag: "Claimed", token, resumed: true, now: wall, run: taken }
     },
 
     renewRun({ clock, lease, now, runId, token }) {
@@ -196,7 +194,9 @@ export const make = (db, { nextToken, owner }, table) => {
       table.heads.delete(runId)
       if (failed) {
         const run = table.find(runId)
-        if (run !== undefined) stall(run, table.countSteps(run.id))
+        if (run === undefined) return null
+        const { stalledAt, stalls } = stalled(run, table.countSteps(run.id))
+        setStalls.run(stalls, stalledAt, run.id)
       }
       return null
     }

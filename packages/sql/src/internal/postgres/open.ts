@@ -1,0 +1,71 @@
+/** Opens the pool and both stores on it. */
+import type { PgClientConfig } from "@effect/sql-pg/PgClient"
+import type { CheckpointStore } from "@firebreak/core/CheckpointStore"
+import type { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
+import { StoreError } from "@firebreak/core/StoreError"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type { Failure } from "../protocol.js"
+import * as Owner from "../writer/owner.js"
+import * as PostgresCheckpoints from "./PostgresCheckpoints.js"
+import * as PostgresClient from "./PostgresClient.js"
+import * as PostgresIdempotency from "./PostgresIdempotency.js"
+import { migrate } from "./PostgresSchema.js"
+
+export interface Settings {
+  readonly client: PgClientConfig
+  /** Of our tables; not quoted. */
+  readonly schema: string
+  readonly busyTimeout: Duration.Duration
+  readonly cachedResults: number
+}
+
+export const open = (
+  settings: Settings
+): Effect.Effect<
+  {
+    readonly actions: Context.Tag.Service<typeof IdempotencyStore>
+    readonly runs: Context.Tag.Service<typeof CheckpointStore>
+  },
+  StoreError,
+  Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const { busyTimeout } = settings
+    const failed = (store: string) => (failure: Failure) => new StoreError({ store, operation: "open", ...failure })
+    // an optional peer: who uses SQLite does not have it
+    const { PgClient, layer } = yield* Effect.tryPromise({
+      try: () => import("@effect/sql-pg/PgClient"),
+      catch: (error) =>
+        failed("PostgreSQL")({ reason: "io", detail: `it needs the package @effect/sql-pg: ${String(error)}` })
+    })
+    const scope = yield* Effect.scope
+    const context = yield* PostgresClient.persistent(
+      Layer.buildWithScope(layer(settings.client), scope),
+      busyTimeout,
+      failed(where(settings.client))
+    )
+    const sql = Context.get(context, PgClient)
+    const client = PostgresClient.make(sql, {
+      name: where(sql.config),
+      schema: settings.schema,
+      busyTimeout
+    })
+    yield* migrate(client)
+    const owner = Owner.make()
+    return {
+      actions: yield* PostgresIdempotency.make(client, { owner, cachedResults: settings.cachedResults }),
+      runs: yield* PostgresCheckpoints.make(client, { owner })
+    }
+  })
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+/** The server without user and password. */
+const where = ({ database, host, port }: PgClientConfig): string =>
+  `postgres://${host ?? "localhost"}:${port ?? 5432}/${database ?? ""}`
