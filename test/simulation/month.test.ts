@@ -36,7 +36,7 @@ describe("a simulated month", () => {
       const { availability, faults, medianSeconds, mendableAvailability } = Fleet.summary(services, days)
       process.stdout.write(
         `seed ${seed}: ${faults} faults; up ${percent(mendableAvailability)} where a remedy exists ` +
-          `(${percent(availability)} in all), median ${medianSeconds.toFixed(0)} s to recover`
+          `(${percent(availability)} in all), median ${medianSeconds.toFixed(0)} s to recover\n`
       )
       expect(mendableAvailability).toBeGreaterThanOrEqual(0.9999)
       expect(medianSeconds).toBeLessThanOrEqual(30)
