@@ -18,7 +18,7 @@ import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
-import { HandleIncident } from "./Agent.js"
+import { type Escalated, HandleIncident } from "./Agent.js"
 import "./AgentEvents.js"
 import * as Incident from "./Incident.js"
 import * as Live from "./Live.js"
@@ -146,7 +146,7 @@ export const recall = (incident: Incident.Incident) =>
     const exit = known.value
     const [outcome, detail] = Exit.isSuccess(exit)
       ? ["resolved", exit.value.actions.join(", ")] as const
-      : ["escalated", exit.cause._tag === "Fail" ? exit.cause.error.reason : "failed"] as const
+      : ["escalated", exit.cause._tag === "Fail" ? reasonOf(exit.cause.error) : "failed"] as const
     yield* Events.publish({ _tag: "IncidentKnown", incident: incident.incident_id, outcome, detail })
     const ending: Ending = outcome === "resolved"
       ? { outcome, exitCode: 0, incident: incident.incident_id }
@@ -157,6 +157,8 @@ export const recall = (incident: Incident.Incident) =>
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+const reasonOf = (error: Escalated | Checkpoint.RunEnded): string => "reason" in error ? error.reason : error.message
 
 const decodeStored = Schema.decode(Schema.parseJson(Incident.Incident))
 
