@@ -26,6 +26,14 @@ export const duration = (
   return decoded
 }
 
+/** A whole number of at least `min`. */
+export const count = (module: string, option: string, value: number, { min }: { readonly min: number }): number => {
+  if (!Number.isSafeInteger(value) || value < min) {
+    throw new InvalidOption(`${module}: ${option} must be a whole number of at least ${min}, got ${show(value)}`)
+  }
+  return value
+}
+
 const show = (value: unknown): string => {
   if (typeof value === "string") return JSON.stringify(value)
   return Duration.isDuration(value) ? Duration.format(value) : String(value)
