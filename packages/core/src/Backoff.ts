@@ -15,10 +15,9 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
-import * as ScheduleInterval from "effect/ScheduleInterval"
-import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import * as BackoffCurve from "./BackoffCurve.js"
 import * as Events from "./Events.js"
+import { adjust, continueAfter, floorOf } from "./internal/adjust.js"
 import { type Plan, PlanId } from "./internal/backoffPlan.js"
 import { errorText } from "./internal/errorText.js"
 import * as Check from "./internal/options.js"
@@ -177,6 +176,13 @@ export const make = <E = unknown, R = never>(options: Options<E, R> = {}): Sched
 /**
  * For most calls: 1 s to 60 s, full jitter, 3 retries, at most 2 minutes of waiting.
  *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import * as Effect from "effect/Effect"
+ *
+ * // waits of up to 1, 2 and 4 seconds
+ * const call = Effect.fail("unavailable").pipe(Effect.retry(Backoff.production))
+ *
  * @since 0.1.0
  * @category presets
  */
@@ -185,6 +191,13 @@ export const production: Schedule.Schedule<Retry> = make({ maxRetries: 3, maxTot
 /**
  * For APIs with strict rate limits: 2 s growing threefold to 120 s, full jitter, 5 retries.
  *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import * as Effect from "effect/Effect"
+ *
+ * // waits of up to 2, 6, 18, 54 and 120 seconds
+ * const call = Effect.fail("unavailable").pipe(Effect.retry(Backoff.rateLimited))
+ *
  * @since 0.1.0
  * @category presets
  */
@@ -192,6 +205,13 @@ export const rateLimited: Schedule.Schedule<Retry> = make({ base: "2 seconds", f
 
 /**
  * For calls a person waits for: 0.5 s to 5 s, equal jitter, 2 retries, at most 10 seconds of waiting.
+ *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import * as Effect from "effect/Effect"
+ *
+ * // waits of 0.25 to 0.5 and 0.5 to 1 seconds
+ * const call = Effect.fail("unavailable").pipe(Effect.retry(Backoff.userFacing))
  *
  * @since 0.1.0
  * @category presets
@@ -367,12 +387,6 @@ export const respectingRetryAfter: {
 // internal
 // -----------------------------------------------------------------------------
 
-const floorOf = (retryAfter: Option.Option<Duration.Duration>, cap: number): number => {
-  if (Option.isNone(retryAfter)) return 0
-  const millis = Duration.toMillis(retryAfter.value)
-  return millis > 0 && Number.isFinite(millis) ? Math.min(millis, cap) : 0
-}
-
 const describe = (state: BackoffCurve.State, delay: number): Retry => ({
   retry: state.retries,
   delay: Duration.millis(delay),
@@ -380,30 +394,3 @@ const describe = (state: BackoffCurve.State, delay: number): Retry => ({
 })
 
 const zero = Effect.succeed(0)
-
-const continueAfter = (now: number, delay: number) => ScheduleDecision.continueWith(ScheduleInterval.after(now + delay))
-
-/** A schedule with each delay replaced by `f`, which ends the schedule by returning undefined. */
-const adjust = <Out, In, R, S>(
-  self: Schedule.Schedule<Out, In, R>,
-  initial: S,
-  f: (
-    state: S,
-    delay: number,
-    now: number,
-    input: In
-  ) => Effect.Effect<readonly [state: S, delay: number] | undefined>
-): Schedule.Schedule<Out, In, R> =>
-  Schedule.makeWithState(
-    [self.initial, initial] as const,
-    (now, input: In, [inner, state]) =>
-      Effect.flatMap(self.step(now, input, inner), ([next, out, decision]) => {
-        const ended = [[next, state] as const, out, ScheduleDecision.done] as const
-        if (ScheduleDecision.isDone(decision)) return Effect.succeed(ended)
-        const delay = Math.max(0, ScheduleIntervals.start(decision.intervals) - now)
-        return Effect.map(f(state, delay, now, input), (adjusted) =>
-          adjusted === undefined
-            ? ended
-            : [[next, adjusted[0]] as const, out, continueAfter(now, adjusted[1])] as const)
-      })
-  )

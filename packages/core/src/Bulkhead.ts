@@ -167,6 +167,14 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
 /**
  * Runs the effect in a slot of a tag's bulkhead; the same as the tag's own `protect`.
  *
+ * @example
+ * import * as Bulkhead from "@firebreak/core/Bulkhead"
+ * import * as Effect from "effect/Effect"
+ *
+ * class Reports extends Bulkhead.Tag("reports")<Reports>() {}
+ *
+ * const call = Effect.succeed("a report").pipe(Bulkhead.protect(Reports))
+ *
  * @since 0.1.0
  * @category combinators
  */

@@ -234,6 +234,15 @@ export const make = (options: Options & { readonly name: string }): Effect.Effec
  * An open duration that grows from one opening to the next: `base * factor^(openings - 1)`, at most `cap`, and with
  * `jitter` (0 to 1, default 0.1) up to that share longer, so that the breakers of many clients do not probe together.
  *
+ * @example
+ * import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+ *
+ * // open for 30 seconds, then 60, 120, 240, 300, 300, ... and up to a tenth longer
+ * const breaker = CircuitBreaker.make({
+ *   name: "payments",
+ *   resetAfter: CircuitBreaker.growing({ base: "30 seconds", cap: "5 minutes" })
+ * })
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -288,6 +297,14 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
 
 /**
  * Runs the effect through the breaker of a tag; the same as the tag's own `protect`.
+ *
+ * @example
+ * import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+ * import * as Effect from "effect/Effect"
+ *
+ * class Datadog extends CircuitBreaker.Tag("datadog")<Datadog>() {}
+ *
+ * const call = Effect.succeed("metrics").pipe(CircuitBreaker.protect(Datadog))
  *
  * @since 0.1.0
  * @category combinators

@@ -139,6 +139,25 @@ export type Decision =
 /**
  * A closed circuit of the given epoch.
  *
+ * @example
+ * import * as CircuitState from "@firebreak/core/CircuitState"
+ * import * as TripStrategy from "@firebreak/core/TripStrategy"
+ *
+ * const config: CircuitState.Config<number> = {
+ *   trip: TripStrategy.consecutive(1),
+ *   resetAfter: () => 30_000,
+ *   successThreshold: 2,
+ *   halfOpenPermits: 1,
+ *   halfOpenTimeout: 30_000,
+ *   ramp: undefined
+ * }
+ *
+ * const [state, decision] = CircuitState.acquire(config, CircuitState.closed(config, 0), 0, 0)
+ *
+ * export const after = decision._tag === "Admit"
+ *   ? CircuitState.settle(config, state, decision.permit, "failure", 10, 0) // open until 30,010
+ *   : state
+ *
  * @since 0.1.0
  * @category constructors
  */

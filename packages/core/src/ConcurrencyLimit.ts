@@ -219,6 +219,14 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
 /**
  * Runs the effect unless the limit of a tag is reached; the same as the tag's own `protect`.
  *
+ * @example
+ * import * as ConcurrencyLimit from "@firebreak/core/ConcurrencyLimit"
+ * import * as Effect from "effect/Effect"
+ *
+ * class Search extends ConcurrencyLimit.Tag("search")<Search>() {}
+ *
+ * const call = Effect.succeed("found").pipe(ConcurrencyLimit.protect(Search))
+ *
  * @since 0.1.0
  * @category combinators
  */

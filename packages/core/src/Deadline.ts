@@ -97,6 +97,16 @@ export const within: {
  * Does not start the effect where the deadline has passed: it fails with `DeadlineExceeded`. For work that waited in a
  * line, whose caller has left by now.
  *
+ * @example
+ * import * as Bulkhead from "@firebreak/core/Bulkhead"
+ * import * as Deadline from "@firebreak/core/Deadline"
+ * import * as Effect from "effect/Effect"
+ *
+ * class Reports extends Bulkhead.Tag("reports")<Reports>() {}
+ *
+ * // within the slot: a call whose time has passed in the line is not started
+ * const report = Effect.succeed("a report").pipe(Deadline.dropExpired, Reports.protect, Deadline.within("10 seconds"))
+ *
  * @since 0.1.0
  * @category combinators
  */
@@ -108,6 +118,18 @@ export const dropExpired = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Eff
 /**
  * Runs the effect without the deadline around it: for work that outlives its caller, such as what several callers wait
  * for. It does not keep the effect from being interrupted.
+ *
+ * @example
+ * import * as Deadline from "@firebreak/core/Deadline"
+ * import * as Effect from "effect/Effect"
+ *
+ * const log = Effect.log("answered")
+ *
+ * // goes on after the answer, and after the caller's time
+ * const answer = Effect.succeed("found").pipe(
+ *   Effect.tap(() => Effect.forkDaemon(Deadline.without(log))),
+ *   Deadline.within("2 seconds")
+ * )
  *
  * @since 0.1.0
  * @category combinators

@@ -63,6 +63,12 @@ export const defaults = { quantile: 0.95, last: 128, minimum: 20, maxHedges: 1, 
  * The time within which this share of the `last` successful calls (default 128) had their answer. Before there are
  * `minimum` of them (default 20) nothing is hedged. A first attempt that was overtaken counts with the time it had taken.
  *
+ * @example
+ * import * as Hedge from "@firebreak/core/Hedge"
+ *
+ * // a second attempt when the first takes longer than 99 of 100 did
+ * const hedge = Hedge.make({ name: "search", delay: Hedge.quantile(0.99, { last: 1_000, minimum: 100 }) })
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -111,6 +111,12 @@ export interface Gradient2 {
  * failure takes its share from both terms, and teaches no latency. While fewer than half of the limit are in flight it
  * does not grow.
  *
+ * @example
+ * import * as ConcurrencyLimit from "@firebreak/core/ConcurrencyLimit"
+ * import * as LimitStrategy from "@firebreak/core/LimitStrategy"
+ *
+ * const limit = ConcurrencyLimit.make({ name: "search", strategy: LimitStrategy.gradient2({ initial: 10, max: 100 }) })
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -142,6 +148,12 @@ export const gradient2 = (options: Gradient2Options = {}): LimitStrategy<Gradien
 /**
  * Adds 1 after a good window, multiplies by `backoff` after a bad one (additive increase, multiplicative decrease, as
  * TCP does). It does not grow while fewer than half of the limit are in flight.
+ *
+ * @example
+ * import * as ConcurrencyLimit from "@firebreak/core/ConcurrencyLimit"
+ * import * as LimitStrategy from "@firebreak/core/LimitStrategy"
+ *
+ * const limit = ConcurrencyLimit.make({ name: "search", strategy: LimitStrategy.aimd({ slowerThan: "500 millis" }) })
  *
  * @since 0.1.0
  * @category constructors

@@ -192,6 +192,14 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
 /**
  * Runs the effect when a tag's rate limit allows it; the same as the tag's own `protect`.
  *
+ * @example
+ * import * as RateLimit from "@firebreak/core/RateLimit"
+ * import * as Effect from "effect/Effect"
+ *
+ * class Search extends RateLimit.Tag("search")<Search>() {}
+ *
+ * const call = Effect.succeed("found").pipe(RateLimit.protect(Search))
+ *
  * @since 0.1.0
  * @category combinators
  */

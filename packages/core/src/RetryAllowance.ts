@@ -67,6 +67,13 @@ export const defaults = {
  * A bucket of tokens, full at first. A retry takes `cost` (default 5), after a timeout `timeoutCost` (10), and gives that
  * back when it succeeds; a success without a retry adds `credit` (1). The bucket holds at most `capacity` (500).
  *
+ * @example
+ * import * as RetryAllowance from "@firebreak/core/RetryAllowance"
+ * import * as RetryBudget from "@firebreak/core/RetryBudget"
+ *
+ * // 20 retries in a row, then one for every five calls that succeed
+ * const budget = RetryBudget.make({ name: "payments", allowance: RetryAllowance.tokens({ capacity: 100 }) })
+ *
  * @see https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
  * @since 0.1.0
  * @category constructors
@@ -88,6 +95,16 @@ export const tokens = (options: {
 /**
  * Retries are at most `share` (default 10 %) of the calls `within` the last 10 seconds, plus `minPerSecond` (10) for who
  * calls rarely.
+ *
+ * @example
+ * import * as RetryAllowance from "@firebreak/core/RetryAllowance"
+ * import * as RetryBudget from "@firebreak/core/RetryBudget"
+ *
+ * // one retry for every five calls of the last ten seconds, and one a second whatever the calls
+ * const budget = RetryBudget.make({
+ *   name: "payments",
+ *   allowance: RetryAllowance.ratio({ share: 0.2, minPerSecond: 1 })
+ * })
  *
  * @see https://twitter.github.io/finagle/docs/com/twitter/finagle/service/RetryBudget$.html
  * @since 0.1.0

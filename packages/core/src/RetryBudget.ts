@@ -9,19 +9,15 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
-import * as Predicate from "effect/Predicate"
-import * as Schedule from "effect/Schedule"
-import * as ScheduleDecision from "effect/ScheduleDecision"
+import type * as Schedule from "effect/Schedule"
 import * as Events from "./Events.js"
-import { locally } from "./internal/ambient.js"
 import { Budget } from "./internal/budget.js"
+import { limited, retrying, succeeded, unsafeIsRetrying } from "./internal/budgetedRetry.js"
 import * as Check from "./internal/options.js"
 import { partTag } from "./internal/partTag.js"
-import * as Rejection from "./Rejection.js"
 import * as RetryAllowance from "./RetryAllowance.js"
 import * as Telemetry from "./Telemetry.js"
 
@@ -41,6 +37,44 @@ export {
    */
   tokens
 } from "./RetryAllowance.js"
+
+export {
+  /**
+   * Whether a retry of the budget of this name is at work around this effect.
+   *
+   * @since 0.1.0
+   * @category nesting
+   */
+  isRetrying,
+  /**
+   * What a retry after this error costs: `timeout` after a `Policy.AttemptTimeout` or Effect's own `TimeoutException`.
+   *
+   * @since 0.1.0
+   * @category utils
+   */
+  kindOf,
+  /**
+   * The names of the budgets within whose retries this fiber runs.
+   *
+   * @since 0.1.0
+   * @category nesting
+   */
+  Retrying,
+  /**
+   * Whether one is at work around the code of a running fiber, at once.
+   *
+   * @since 0.1.0
+   * @category nesting
+   */
+  unsafeIsRetrying,
+  /**
+   * Says that a retry of the budget of this name is at work around the effect.
+   *
+   * @since 0.1.0
+   * @category nesting
+   */
+  withRetrying
+} from "./internal/budgetedRetry.js"
 
 /**
  * Why a call is retried.
@@ -178,6 +212,15 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
  * Retries the effect within the budget of a tag; the same as the tag's own `retry`. A `Rejection` is not retried, and
  * after a retry that met one the last error of the dependency itself is the result.
  *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import * as RetryBudget from "@firebreak/core/RetryBudget"
+ * import * as Effect from "effect/Effect"
+ *
+ * class Datadog extends RetryBudget.Tag("datadog")<Datadog>() {}
+ *
+ * const call = Effect.succeed("metrics").pipe(RetryBudget.retry(Datadog, { schedule: Backoff.production }))
+ *
  * @since 0.1.0
  * @category combinators
  */
@@ -190,6 +233,16 @@ export const retry =
 
 /**
  * Retries the effect within a budget that is no service.
+ *
+ * @example
+ * import * as Backoff from "@firebreak/core/Backoff"
+ * import * as RetryBudget from "@firebreak/core/RetryBudget"
+ * import * as Effect from "effect/Effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const budget = yield* RetryBudget.make({ name: "datadog" })
+ *   return yield* RetryBudget.retryWith(Effect.succeed("metrics"), budget, { schedule: Backoff.production })
+ * })
  *
  * @since 0.1.0
  * @category combinators
@@ -215,6 +268,17 @@ export const retryWith: {
  * cannot give back: a schedule does not hear of successes. Where `retry` will not do, wrap the call as a whole in
  * `counted`, so that its calls and successes fill the budget.
  *
+ * @example
+ * import * as RetryBudget from "@firebreak/core/RetryBudget"
+ * import * as Effect from "effect/Effect"
+ * import type * as Schedule from "effect/Schedule"
+ *
+ * class Datadog extends RetryBudget.Tag("datadog")<Datadog>() {}
+ *
+ * const schedule = Schedule.spaced("1 second").pipe(RetryBudget.limit(Datadog))
+ *
+ * const call = Effect.succeed("metrics").pipe(Effect.retry(schedule), RetryBudget.counted(Datadog))
+ *
  * @since 0.1.0
  * @category combinators
  */
@@ -230,6 +294,18 @@ export const limit =
 /**
  * Tells the budget of a call and of its success, for schedules that are made with `limit`.
  *
+ * @example
+ * import * as RetryBudget from "@firebreak/core/RetryBudget"
+ * import * as Effect from "effect/Effect"
+ * import type * as Schedule from "effect/Schedule"
+ *
+ * class Datadog extends RetryBudget.Tag("datadog")<Datadog>() {}
+ *
+ * const call = Effect.succeed("metrics").pipe(
+ *   Effect.retry(Schedule.recurs(3).pipe(Datadog.limit)),
+ *   RetryBudget.counted(Datadog)
+ * )
+ *
  * @since 0.1.0
  * @category combinators
  */
@@ -240,140 +316,3 @@ export const counted =
       budget.unsafeCalled(fiber)
       return Effect.tap(effect, () => succeeded(budget, undefined))
     })
-
-/**
- * The names of the budgets within whose retries this fiber runs.
- *
- * @since 0.1.0
- * @category nesting
- */
-export class Retrying extends Context.Reference<Retrying>()("@firebreak/core/RetryBudget/Retrying", {
-  defaultValue: (): ReadonlyArray<string> => []
-}) {}
-
-/**
- * Whether a retry of the budget of this name is at work around this effect.
- *
- * @since 0.1.0
- * @category nesting
- */
-export const isRetrying = (name: string): Effect.Effect<boolean> =>
-  Effect.map(Retrying, (names) => names.includes(name))
-
-/**
- * The same, at once, for the code of a running fiber.
- *
- * @since 0.1.0
- * @category nesting
- */
-export const unsafeIsRetrying = (fiber: Running, name: string): boolean =>
-  Context.unsafeGet(fiber.currentContext, Retrying).includes(name)
-
-/**
- * Says that a retry of the budget of this name is at work around the effect.
- *
- * @since 0.1.0
- * @category nesting
- */
-export const withRetrying: {
-  (name: string): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  <A, E, R>(effect: Effect.Effect<A, E, R>, name: string): Effect.Effect<A, E, R>
-} = dual(
-  2,
-  <A, E, R>(effect: Effect.Effect<A, E, R>, name: string): Effect.Effect<A, E, R> =>
-    Effect.flatMap(Retrying, (names) => locally(effect, Retrying, names.includes(name) ? names : [...names, name]))
-)
-
-/**
- * What a retry after this error costs: `timeout` after a `Policy.AttemptTimeout` or Effect's own `TimeoutException`.
- *
- * @since 0.1.0
- * @category utils
- */
-export const kindOf = (error: unknown): Kind =>
-  Predicate.isTagged(error, "AttemptTimeout") || Predicate.isTagged(error, "TimeoutException") ? "timeout" : "error"
-
-// -----------------------------------------------------------------------------
-// internal
-// -----------------------------------------------------------------------------
-
-const succeeded = (budget: RetryBudget, retried: Kind | undefined): Effect.Effect<void> =>
-  Effect.withFiberRuntime((fiber) => {
-    budget.unsafeSucceeded(retried, fiber)
-    return Effect.void
-  })
-
-/** The schedule, asked first, with each of its retries paid for before it waits. */
-const limited = <Out, In, R, R2>(
-  schedule: Schedule.Schedule<Out, In, R>,
-  take: (kind: Kind) => Effect.Effect<boolean, never, R2>
-): Schedule.Schedule<Out, In, R | R2> =>
-  Schedule.makeWithState<typeof schedule.initial, In, Out, R | R2>(
-    schedule.initial,
-    (now, input, state) =>
-      Effect.flatMap(schedule.step(now, input, state), (step) =>
-        ScheduleDecision.isDone(step[2])
-          ? Effect.succeed(step)
-          : Effect.map(
-            take(kindOf(input)),
-            (taken) => taken ? step : [step[0], step[1], ScheduleDecision.done] as const
-          ))
-  )
-
-const retrying = <A, E, R, R2>(
-  effect: Effect.Effect<A, E, R>,
-  budget: RetryBudget,
-  options: Retry<E, R2>,
-  fiber: Running
-): Effect.Effect<A, E, R | R2> => {
-  if (unsafeIsRetrying(fiber, budget.name)) return effect
-  budget.unsafeCalled(fiber)
-  const attempt = withRetrying(effect, budget.name)
-  return Effect.matchEffect(attempt, {
-    onSuccess: (value) => Effect.as(succeeded(budget, undefined), value),
-    onFailure: (error) =>
-      Rejection.isRejection(error) || options.while?.(error) === false
-        ? Exit.fail(error)
-        : again(attempt, error, budget, options)
-  })
-}
-
-/** The retries of a call that has failed once. */
-const again = <A, E, R, R2>(
-  attempt: Effect.Effect<A, E, R>,
-  first: E,
-  budget: RetryBudget,
-  options: Retry<E, R2>
-): Effect.Effect<A, E, R | R2> => {
-  /** Paid for, and the attempt has not begun. */
-  let paid: Kind | undefined
-  const schedule = limited(options.schedule, (kind) =>
-    Effect.withFiberRuntime<boolean>((fiber) => {
-      const taken = budget.unsafeTryRetry(kind, fiber)
-      if (taken) paid = kind
-      return Effect.succeed(taken)
-    }))
-  const refund = (kind: Kind | undefined): Effect.Effect<void> =>
-    Effect.withFiberRuntime((fiber) => {
-      if (kind !== undefined) budget.unsafeRefund(kind, fiber)
-      return Effect.void
-    })
-  return Effect.flatMap(Schedule.driver(schedule), (driver) => {
-    const after = (last: E): Effect.Effect<A, E, R | R2> =>
-      Effect.matchEffect(Effect.onInterrupt(driver.next(last), () => refund(paid)), {
-        onFailure: () => Exit.fail(last),
-        onSuccess: () => {
-          const kind = paid
-          paid = undefined
-          return Effect.matchEffect(attempt, {
-            onSuccess: (value) => Effect.as(succeeded(budget, kind), value),
-            onFailure: (error): Effect.Effect<A, E, R | R2> => {
-              if (Rejection.isRejection(error)) return Effect.zipRight(refund(kind), Exit.fail(last))
-              return options.while?.(error) === false ? Exit.fail(error) : after(error)
-            }
-          })
-        }
-      })
-    return after(first)
-  })
-}

@@ -197,6 +197,14 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
 /**
  * Runs the effect through the throttle of a tag; the same as the tag's own `protect`.
  *
+ * @example
+ * import * as Throttle from "@firebreak/core/Throttle"
+ * import * as Effect from "effect/Effect"
+ *
+ * class Search extends Throttle.Tag("search")<Search>() {}
+ *
+ * const call = Effect.succeed("found").pipe(Throttle.protect(Search))
+ *
  * @since 0.1.0
  * @category combinators
  */

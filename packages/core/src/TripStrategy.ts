@@ -34,6 +34,15 @@ export interface TripStrategy<C> {
 /**
  * Opens at the `threshold`-th failure in a row; any success starts over.
  *
+ * @example
+ * import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+ * import * as TripStrategy from "@firebreak/core/TripStrategy"
+ *
+ * const breaker = CircuitBreaker.make({
+ *   name: "payments",
+ *   trip: TripStrategy.consecutive(5)
+ * })
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -51,6 +60,15 @@ export const consecutive = (threshold: number): TripStrategy<number> => {
 /**
  * Opens when `failures` calls have failed within any span of length `within`, whatever succeeded between them. The
  * window slides exactly: a failure counts while it is younger than `within`.
+ *
+ * @example
+ * import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+ * import * as TripStrategy from "@firebreak/core/TripStrategy"
+ *
+ * const breaker = CircuitBreaker.make({
+ *   name: "payments",
+ *   trip: TripStrategy.countInWindow({ failures: 5, within: "2 minutes" })
+ * })
  *
  * @since 0.1.0
  * @category constructors
@@ -91,6 +109,16 @@ export type Over = { readonly within: Duration.DurationInput } | { readonly late
  * Opens when at least `rate` (0 to 1) of the completed calls of the window have failed, once it holds `minimumCalls`
  * (default 20).
  *
+ * @example
+ * import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+ * import * as TripStrategy from "@firebreak/core/TripStrategy"
+ *
+ * // half of the calls of 30 seconds, where there are ten or more
+ * const breaker = CircuitBreaker.make({
+ *   name: "payments",
+ *   trip: TripStrategy.failureRate({ rate: 0.5, within: "30 seconds", minimumCalls: 10 })
+ * })
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -106,6 +134,16 @@ export const failureRate = (
 /**
  * Opens when at least `rate` (0 to 1) of the completed calls of the window took longer than `slowerThan`, failed or not,
  * once it holds `minimumCalls` (default 20).
+ *
+ * @example
+ * import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+ * import * as TripStrategy from "@firebreak/core/TripStrategy"
+ *
+ * // eight of the latest ten calls
+ * const breaker = CircuitBreaker.make({
+ *   name: "payments",
+ *   trip: TripStrategy.slowCallRate({ rate: 0.8, slowerThan: "2 seconds", latest: 10, minimumCalls: 10 })
+ * })
  *
  * @since 0.1.0
  * @category constructors
@@ -126,6 +164,18 @@ export const slowCallRate = (
 
 /**
  * Opens when either strategy would.
+ *
+ * @example
+ * import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
+ * import * as TripStrategy from "@firebreak/core/TripStrategy"
+ *
+ * const breaker = CircuitBreaker.make({
+ *   name: "payments",
+ *   trip: TripStrategy.either(
+ *     TripStrategy.consecutive(5),
+ *     TripStrategy.slowCallRate({ rate: 0.5, slowerThan: "2 seconds", within: "1 minute" })
+ *   )
+ * })
  *
  * @since 0.1.0
  * @category combinators
