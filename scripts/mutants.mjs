@@ -74,7 +74,7 @@ const mutants = [
     ["Backoff"]
   ],
   ["backoff: no cap", "BackoffCurve.ts", "Math.min(curve.cap, drawn)", "drawn", ["Backoff"]],
-  ["backoff: Retry-After is not clamped", "Backoff.ts", "Math.min(millis, cap)", "millis", ["Backoff"]],
+  ["backoff: Retry-After is not clamped", "internal/adjust.ts", "Math.min(millis, cap)", "millis", ["Backoff"]],
   ["timeout: interrupts children it does not own", "internal/timer.ts", "internals._children = null", "", ["timeout"]],
   [
     "timeout: the fiber stays interrupted",
