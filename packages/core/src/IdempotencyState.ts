@@ -1,5 +1,5 @@
 /**
- * What to do with a claimed action, pure: every decision of `Idempotency` and nothing else.
+ * Who may have a key and what to do with a claimed action, pure: every decision of `Idempotency` and nothing else.
  *
  *     claimed ---------------> Running --succeeded, failed--> record
  *        | in doubt               |  ^
@@ -75,6 +75,45 @@ export type Decision =
   | { readonly _tag: "Probe" }
   | { readonly _tag: "Record" }
   | { readonly _tag: "Release"; readonly inDoubt: boolean; readonly answer: "outcome" | "unknown" }
+
+/**
+ * What a store has of a key when it is claimed; `held` says whether the lease of a started one still lasts.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Known {
+  readonly fingerprint: string
+  readonly state: "started" | "in-doubt" | "completed"
+  readonly token: number
+  readonly held: boolean
+}
+
+/**
+ * The answer to a claim: `grant` the key anew, or to `takeOver` in doubt, both with a higher token than any before.
+ *
+ * @since 0.1.0
+ * @category transitions
+ */
+export const claim = (
+  known: Known | undefined,
+  fingerprint: string
+): "grant" | "takeOver" | "reused" | "completed" | "inProgress" => {
+  if (known === undefined) return "grant"
+  if (known.fingerprint !== fingerprint) return "reused"
+  if (known.state === "completed") return "completed"
+  return known.state === "started" && known.held ? "inProgress" : "takeOver"
+}
+
+/**
+ * Whether who holds the token may still renew, complete or release: nobody has been given the key since, whatever became
+ * of the lease.
+ *
+ * @since 0.1.0
+ * @category transitions
+ */
+export const owns = (known: Pick<Known, "state" | "token"> | undefined, token: number): boolean =>
+  known !== undefined && known.state === "started" && known.token === token
 
 /**
  * The first decision after a claim.

@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as State from "./IdempotencyState.js"
 import { KeyMap } from "./internal/keyMap.js"
 import type { StoreError } from "./StoreError.js"
 
@@ -164,7 +165,7 @@ export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map
 
   const owned = (id: Id, token: number): Entry | undefined => {
     const entry = entries.get(id)
-    return entry?.state === "started" && entry.token === token ? entry : undefined
+    return State.owns(entry, token) ? entry : undefined
   }
   const prune = (nanos: bigint): number =>
     removeWhere(entries, (entry) => entry.state === "completed" && entry.until <= nanos)
@@ -180,9 +181,15 @@ export const makeMemory: Effect.Effect<Service, never, Scope.Scope> = Effect.map
         const found = entries.get(request)
         const known = found !== undefined && found.state === "completed" && found.until <= nanos ? undefined : found
         if (known !== undefined) {
-          if (known.fingerprint !== request.fingerprint) return { _tag: "Reused", fingerprint: known.fingerprint }
-          if (known.state === "completed") return { _tag: "Completed", exit: known.exit }
-          if (isHeld(known, nanos)) return { _tag: "InProgress", retryAfter: Duration.nanos(known.until - nanos) }
+          const { exit, fingerprint, state, token, until } = known
+          switch (State.claim({ fingerprint, state, token, held: until > nanos }, request.fingerprint)) {
+            case "reused":
+              return { _tag: "Reused", fingerprint }
+            case "completed":
+              return { _tag: "Completed", exit }
+            case "inProgress":
+              return { _tag: "InProgress", retryAfter: Duration.nanos(until - nanos) }
+          }
         }
         const token = ++lastToken
         entries.set(request, {
