@@ -16,7 +16,7 @@ import * as Events from "@firebreak/core/Events"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -35,6 +35,8 @@ export interface Wiring {
   /** Milliseconds: a wait that is shorter is spent in place, a longer one with the run suspended. */
   readonly patience: number
   readonly children: Children
+  /** Why runs stopped here, for those who wait for them here: a record has only the text. */
+  readonly stops: Map<string, { readonly text: string; readonly cause: Cause.Cause<unknown> }>
 }
 
 export interface Children {

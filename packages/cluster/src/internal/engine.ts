@@ -71,6 +71,7 @@ export const make = (options: Options): Effect.Effect<Engine.Service, never, Wor
       workflows,
       journal,
       patience: options.patience,
+      stops: new Map(),
       children: {
         start: (request, parent) =>
           Effect.gen(function*() {
@@ -140,7 +141,9 @@ export const make = (options: Options): Effect.Effect<Engine.Service, never, Wor
         if (Option.isSome(head.stopped)) yield* journal.resume(head)
         const { run, stopped } = yield* journal.settled(head)
         if (Option.isSome(run.exit)) return yield* outcome(definition, run.runId, run.exit.value)
-        return yield* Effect.failCause(Model.stopCause(Option.getOrElse(stopped, () => "")))
+        const text = Option.getOrElse(stopped, () => "")
+        const here = wiring.stops.get(run.runId)
+        return yield* Effect.failCause(here?.text === text ? here.cause : Model.stopCause(text))
       })
 
     const service: Engine.Service = {

@@ -41,6 +41,7 @@ export const execute = (
     if (Option.isNone(loaded)) return yield* Workflow.suspend(instance)
     const run = new ClusterRun(wiring, definition, instance, loaded.value)
     active.set(runId, run)
+    wiring.stops.delete(runId)
     return yield* Effect.ensuring(run.execute, Effect.sync(() => active.delete(runId)))
   }))
 
@@ -346,6 +347,7 @@ export class ClusterRun extends Calls implements Engine.RunningRun {
     const cause = Exit.isExit(why) ? Exit.isFailure(why) ? why.cause : Cause.empty : why
     const text = Model.stopText(cause)
     this.instance.cause = Cause.die(new Model.Stopped(text))
+    this.wiring.stops.set(this.runId, { text, cause })
     return Effect.zipRight(this.wiring.journal.halted(this.runId, text), Workflow.suspend(this.instance))
   }
 

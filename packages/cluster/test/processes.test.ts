@@ -1,0 +1,114 @@
+/** Runners that die, hang and are stopped. These tests run in real time, and wait for what happens and not for a time. */
+import * as SqlClient from "@effect/sql/SqlClient"
+import { assert, describe, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Postgres from "../../sql/test/support/postgres.js"
+import * as ClusterEngine from "../src/ClusterEngine.js"
+import { Work } from "./fixtures/work.js"
+import * as Runners from "./support/runners.js"
+
+/** By environment more, and slower steps: `FIREBREAK_CLUSTER_RUNS=1000 FIREBREAK_CLUSTER_STEP=500`. */
+const runs = Number(process.env["FIREBREAK_CLUSTER_RUNS"] ?? 40)
+const millis = Number(process.env["FIREBREAK_CLUSTER_STEP"] ?? 300)
+
+interface Row {
+  readonly run: string
+  readonly step: string
+  readonly pid: number
+  readonly at: Date
+}
+
+const rowsOf = (sql: SqlClient.SqlClient, table: "begun" | "ended") =>
+  Effect.orDie(sql<Row>`SELECT * FROM ${sql(table)} ORDER BY at`)
+
+/** Runs that have begun, on both runners. */
+const bothWork = (sql: SqlClient.SqlClient) =>
+  Runners.until(Effect.map(rowsOf(sql, "begun"), (rows) => new Set(rows.map((row) => row.pid)).size === 2))
+
+const askForAll = (url: string, sql: SqlClient.SqlClient) =>
+  Effect.forEach(
+    Array.from({ length: runs }, (_, i) => `run-${i}`),
+    (run) => Work.run({ run, millis }),
+    { concurrency: "unbounded" }
+  ).pipe(
+    Effect.provideService(SqlClient.SqlClient, sql),
+    Effect.provide(ClusterEngine.layerClient({ url }))
+  )
+
+/** What must hold whatever happened: every run ended, and no step that had ended was begun again. */
+const checkLedger = (sql: SqlClient.SqlClient, outcomes: ReadonlyArray<ReadonlyArray<number>>) =>
+  Effect.gen(function*() {
+    assert.strictEqual(outcomes.length, runs)
+    const ended = yield* rowsOf(sql, "ended")
+    const begun = yield* rowsOf(sql, "begun")
+    const name = ({ run, step }: Row) => `${run}/${step}`
+    const first = new Map(ended.toReversed().map((row) => [name(row), row.at.getTime()]))
+    assert.strictEqual(first.size, 3 * runs)
+    const again = begun.filter((row) => row.at.getTime() > (first.get(name(row)) ?? Infinity))
+    return { begun, again }
+  })
+
+describe.skipIf(Postgres.unavailable !== undefined)("two runners on PostgreSQL", () => {
+  layer(Postgres.layer(), { timeout: 60_000, excludeTestServices: true })((it) => {
+    it.scoped(
+      "make the tables at the same time, and one goes on where the other was killed",
+      () =>
+        Effect.gen(function*() {
+          const server = yield* Postgres.PostgresServer
+          const url = server.url(yield* server.database)
+          const sql = yield* Runners.sqlOf(url)
+          const doomed = yield* Runners.start(url)
+          const other = yield* Runners.start(url)
+          yield* Effect.all([Runners.ready(doomed), Runners.ready(other)], { concurrency: 2 })
+          const asked = yield* Effect.fork(askForAll(url, sql))
+          yield* bothWork(sql)
+
+          yield* doomed.signal("SIGKILL")
+          const killed = Date.now()
+          const outcomes = yield* Fiber.join(asked)
+
+          const { again, begun } = yield* checkLedger(sql, outcomes)
+          // what was in flight when its runner died had happened and was not recorded: it is recorded by the other
+          for (const { run, step } of again) {
+            const recorded = outcomes[Number(run.slice(4))]?.[["first", "second", "third"].indexOf(step)]
+            assert.strictEqual(recorded, other.pid)
+          }
+          assert.isTrue(outcomes.every((pids) => pids.every((pid) => [doomed.pid, other.pid].includes(pid))))
+          const taken = begun.filter(({ pid, run }) =>
+            pid === other.pid && begun.some((row) => row.pid === doomed.pid && row.run === run)
+          )
+          const seconds = taken.map(({ at }) => (at.getTime() - killed) / 1_000)
+          process.stdout.write(
+            `  ${taken.length} steps of ${new Set(taken.map(({ run }) => run)).size} runs taken over, ` +
+              `the first after ${Math.min(...seconds).toFixed(1)} s; ${again.length} in flight ran again\n`
+          )
+        }),
+      60_000
+    )
+
+    it.scoped("hand over on SIGTERM: what is under way ends, and nothing runs twice", () =>
+      Effect.gen(function*() {
+        const server = yield* Postgres.PostgresServer
+        const url = server.url(yield* server.database)
+        const sql = yield* Runners.sqlOf(url)
+        const leaving = yield* Runners.start(url)
+        const other = yield* Runners.start(url)
+        yield* Effect.all([Runners.ready(leaving), Runners.ready(other)], { concurrency: 2 })
+        assert.strictEqual(yield* leaving.health("/livez"), 200)
+        const asked = yield* Effect.fork(askForAll(url, sql))
+        yield* bothWork(sql)
+
+        yield* leaving.signal("SIGTERM")
+        const told = Date.now()
+        assert.strictEqual(yield* leaving.exit, 0)
+        const left = Date.now()
+        const outcomes = yield* Fiber.join(asked)
+
+        const { again } = yield* checkLedger(sql, outcomes)
+        assert.deepStrictEqual(again, [])
+        const [gone, done] = [left, Date.now()].map((time) => ((time - told) / 1_000).toFixed(1))
+        process.stdout.write(`  gone ${gone} s after SIGTERM, all runs ended after ${done} s\n`)
+      }), 60_000)
+  })
+})
