@@ -1,4 +1,4 @@
-/** A connection to the ledger: one request after the other, each answered by a line. */
+/** A connection to the ledger: numbered requests, each answered by a line. */
 import { connect } from "node:net"
 import { createInterface } from "node:readline"
 import type { Request } from "../ledger.js"
@@ -8,25 +8,37 @@ export interface Ledger {
   readonly close: () => void
 }
 
+interface Waiting {
+  readonly answered: (answer: unknown) => void
+  readonly failed: (error: Error) => void
+}
+
 export const open = (port: number): Promise<Ledger> =>
   new Promise((resolve, reject) => {
-    const waiting: Array<{ readonly answered: (answer: unknown) => void; readonly failed: (error: Error) => void }> = []
+    const waiting = new Map<number, Waiting>()
+    let asked = 0
     const socket = connect(port, "127.0.0.1")
-    socket.setNoDelay(true)
     const fail = (error: Error) => {
       reject(error)
-      for (const { failed } of waiting.splice(0)) failed(error)
+      for (const { failed } of waiting.values()) failed(error)
+      waiting.clear()
     }
+    socket.setNoDelay(true)
     socket.on("error", fail)
     socket.on("close", () => fail(new Error("the ledger is gone")))
     socket.once("connect", () =>
       resolve({
         ask: (request) =>
           new Promise((answered, failed) => {
-            waiting.push({ answered, failed })
-            socket.write(`${JSON.stringify(request)}\n`)
+            const id = asked++
+            waiting.set(id, { answered, failed })
+            socket.write(`${JSON.stringify([id, request])}\n`)
           }),
         close: () => socket.destroy()
       }))
-    createInterface({ input: socket }).on("line", (line) => waiting.shift()?.answered(JSON.parse(line)))
+    createInterface({ input: socket }).on("line", (line) => {
+      const [id, answer] = JSON.parse(line) as [number, unknown]
+      waiting.get(id)?.answered(answer)
+      waiting.delete(id)
+    })
   })

@@ -64,7 +64,9 @@ export const Journey = Checkpoint.workflow(
     payload: Schema.Struct({ id: Schema.String, pad: Schema.String }),
     key: ({ id }) => id,
     success: Schema.Array(Schema.String),
-    lease
+    lease,
+    // it is killed more often than a run that is at fault
+    maxRecoveries: 1_000_000
   },
   ({ id: run, pad }) =>
     Effect.gen(function*() {

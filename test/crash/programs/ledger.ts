@@ -50,8 +50,8 @@ const server = createServer((socket) => {
     // a line that a kill has cut off is not one
     text = lines.pop() ?? ""
     for (const line of lines) {
-      const request = JSON.parse(line) as Request
-      const reply = `${JSON.stringify(answer(request))}\n`
+      const [id, request] = JSON.parse(line) as [number, Request]
+      const reply = `${JSON.stringify([id, answer(request)])}\n`
       const send = () => void socket.write(reply)
       if (request.op === "effect" && --hold < 0) held.push(send)
       else send()

@@ -5,6 +5,9 @@
  * with `patient`, is told and tried again until it works: without a restart.
  */
 import * as Checkpoint from "@firebreak/core/Checkpoint"
+import type { CheckpointEngine } from "@firebreak/core/CheckpointEngine"
+import type { CheckpointStore } from "@firebreak/core/CheckpointStore"
+import type { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -28,6 +31,7 @@ export interface Task extends Store.StoreOptions {
 export type Said =
   | { readonly said: "open" }
   | { readonly said: "jumped"; readonly times: number }
+  | { readonly said: "results"; readonly count: number; readonly values: ReadonlyArray<string> }
   | { readonly said: "done" }
   | { readonly said: "failed"; readonly tag: string; readonly reason: string | null; readonly message: string }
 
@@ -52,25 +56,33 @@ const task = JSON.parse(process.argv[2] ?? "") as Task
 const ledger = await Client.open(task.port)
 const pad = "x".repeat(task.pad ?? 0)
 
-const journey = (id: string): Effect.Effect<void, unknown, Layer.Layer.Success<typeof services>> =>
-  Journey.run({ id, pad }).pipe(
-    Effect.flatMap((values) => Effect.promise(() => ledger.ask({ op: "ended", run: id, values }))),
-    Effect.catchTag(
-      "RunInProgress",
-      ({ retryAfter }) => Effect.zipRight(Effect.sleep(Duration.min(retryAfter, "100 millis")), journey(id))
-    ),
-    Effect.catchTag("RunFenced", (error) => {
-      failed(Cause.fail(error))
-      return journey(id)
-    }),
-    task.patient === true
-      ? Effect.catchAllCause((cause) => {
-        failed(cause)
-        return Effect.zipRight(Effect.sleep("50 millis"), journey(id))
-      })
-      : (_) => _,
-    Effect.asVoid
+type Services = World | IdempotencyStore | CheckpointStore | CheckpointEngine
+
+const again = (id: string, wait: Duration.DurationInput): Effect.Effect<void, unknown, Services> =>
+  Effect.zipRight(Effect.sleep(wait), journey(id))
+
+const journey = (id: string): Effect.Effect<void, unknown, Services> => {
+  const attempt = Effect.flatMap(
+    Journey.run({ id, pad }),
+    (values) => Effect.promise(() => ledger.ask({ op: "ended", run: id, values }))
+  ).pipe(
+    Effect.catchTags({
+      RunInProgress: ({ retryAfter }) => again(id, Duration.min(retryAfter, "100 millis")),
+      RunFenced: (error) => {
+        failed(Cause.fail(error))
+        return again(id, 0)
+      }
+    })
   )
+  return Effect.asVoid(
+    task.patient === true
+      ? Effect.catchAllCause(attempt, (cause) => {
+        failed(cause)
+        return again(id, "50 millis")
+      })
+      : attempt
+  )
+}
 
 let jumped = 0
 if (task.jumps !== undefined) {
@@ -81,10 +93,11 @@ if (task.jumps !== undefined) {
 }
 
 const world = Layer.succeed(World, ledger)
-const services = Layer.mergeAll(Journey.layer.pipe(Layer.provideMerge(Checkpoint.layerRegistry)), Store.layer(task))
-  .pipe(
-    Layer.provideMerge(world)
-  )
+const services: Layer.Layer<Services, unknown> = Journey.layer.pipe(
+  Layer.provideMerge(Checkpoint.layerEngine),
+  Layer.provideMerge(Store.layer(task)),
+  Layer.provideMerge(world)
+)
 
 const program = Effect.gen(function*() {
   say({ said: "open" })
