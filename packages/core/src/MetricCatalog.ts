@@ -120,11 +120,15 @@ export const catalog = {
 
   // Checkpoint
   firebreak_run_starts_total: counter("runs", { name, kind: ["new", "resumed"] }, "Runs begun or taken up again"),
-  firebreak_runs_total: counter("runs", { name, outcome: ["success", "failure"] }, "Runs that ended"),
+  firebreak_runs_total: counter(
+    "runs",
+    { name, outcome: ["success", "failure", "cancelled", "expired", "died"] },
+    "Runs that ended"
+  ),
   firebreak_steps_total: counter(
     "steps",
-    { name, outcome: ["success", "failure", "replayed"] },
-    "Steps of a workflow that were saved or replayed"
+    { name, outcome: ["success", "failure", "replayed", "compensated"] },
+    "Steps of a workflow that were saved, replayed or undone"
   ),
 
   // Degradation

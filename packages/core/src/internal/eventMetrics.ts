@@ -51,6 +51,10 @@ export const handlers = (standingOf: (component: string) => Standing, now: () =>
   RunStarted: ({ workflow }) => count("firebreak_run_starts_total", { name: workflow, kind: "new" }),
   RunResumed: ({ workflow }) => count("firebreak_run_starts_total", { name: workflow, kind: "resumed" }),
   RunCompleted: ({ outcome, workflow }) => count("firebreak_runs_total", { name: workflow, outcome }),
+  RunCancelled: ({ workflow }) => count("firebreak_runs_total", { name: workflow, outcome: "cancelled" }),
+  RunExpired: ({ workflow }) => count("firebreak_runs_total", { name: workflow, outcome: "expired" }),
+  RunDied: ({ workflow }) => count("firebreak_runs_total", { name: workflow, outcome: "died" }),
+  StepCompensated: ({ workflow }) => count("firebreak_steps_total", { name: workflow, outcome: "compensated" }),
   StepSaved: ({ outcome, workflow }) => count("firebreak_steps_total", { name: workflow, outcome }),
   StepReplayed: ({ workflow }) => count("firebreak_steps_total", { name: workflow, outcome: "replayed" }),
 
