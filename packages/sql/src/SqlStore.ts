@@ -8,6 +8,7 @@
  *
  * @since 0.1.0
  */
+import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import type { CheckpointEngine } from "@firebreak/core/CheckpointEngine"
 import { CheckpointStore } from "@firebreak/core/CheckpointStore"
@@ -34,6 +35,11 @@ export interface SqliteOptions {
   /** How long an operation waits, in real time, for a lock that another process holds. Default 5 seconds. */
   readonly busyTimeout?: Duration.DurationInput | undefined
   /**
+   * How long a transaction of yours may take, in real time: nothing else is written meanwhile. Then it is rolled back
+   * and fails. Default 5 seconds.
+   */
+  readonly transactionTimeout?: Duration.DurationInput | undefined
+  /**
    * How many completed idempotency records are kept in memory; 0 for none. A kept record is read from the file again
    * after a second, so that is how long a reset by another process may go unnoticed. Default 10,000.
    */
@@ -55,7 +61,7 @@ export interface PostgresOptions {
   readonly username?: string | undefined
   readonly password?: Redacted.Redacted | undefined
   readonly ssl?: boolean | ConnectionOptions | undefined
-  /** Connections of the pool, which a transaction of yours takes one of. Default 10. */
+  /** Connections of the pool, at least 2; a transaction of yours takes one. Default 10. */
   readonly maxConnections?: number | undefined
   /** The schema of our tables; it is created when missing. Default `firebreak`. */
   readonly schema?: string | undefined
@@ -75,7 +81,11 @@ export interface PostgresOptions {
  * @since 0.1.0
  * @category options
  */
-export const defaults = { busyTimeout: "5 seconds", cachedResults: 10_000 } as const
+export const defaults = {
+  busyTimeout: "5 seconds",
+  transactionTimeout: "5 seconds",
+  cachedResults: 10_000
+} as const
 
 /**
  * @since 0.1.0
@@ -89,12 +99,13 @@ export const postgresDefaults = {
 } as const
 
 /**
- * What every Layer here gives: both stores, and the engine that runs checkpointed programs over them.
+ * What every Layer here gives: both stores, the engine that runs checkpointed programs over them, and an SQL client of the
+ * same database for what a step does in its transaction.
  *
  * @since 0.1.0
  * @category models
  */
-export type Services = IdempotencyStore | CheckpointStore | CheckpointEngine
+export type Services = IdempotencyStore | CheckpointStore | CheckpointEngine | SqlClient
 
 /**
  * Both stores on one SQLite file, and the engine over them. A file that cannot be opened fails with a `StoreError` that names it. Closing the
@@ -118,11 +129,14 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<Services, Store
     "sqlite",
     Layer.scopedContext(
       Effect.gen(function*() {
-        const [client, driver] = yield* Effect.all([SqliteClient.make(settings), SqliteIdempotency.loadDriver], {
-          concurrency: 2
-        })
+        const [client, driver, sql] = yield* Effect.all([
+          SqliteClient.make(settings),
+          SqliteIdempotency.loadDriver,
+          Effect.promise(() => import("./internal/SqliteSql.js"))
+        ], { concurrency: 3 })
         return Context.make(IdempotencyStore, yield* SqliteIdempotency.make(client, driver, settings)).pipe(
-          Context.add(CheckpointStore, yield* SqliteCheckpoints.make(client))
+          Context.add(CheckpointStore, yield* SqliteCheckpoints.make(client, sql.transact(client))),
+          Context.add(sql.SqlClient, yield* sql.make(client))
         )
       })
     )
@@ -160,8 +174,11 @@ export const layerPostgres = (options: PostgresOptions): Layer.Layer<Services, S
     Layer.scopedContext(
       Effect.gen(function*() {
         const { open } = yield* Effect.promise(() => import("./internal/postgres/open.js"))
-        const { actions, runs } = yield* open(settings)
-        return Context.make(IdempotencyStore, actions).pipe(Context.add(CheckpointStore, runs))
+        const { SqlClient, actions, runs, sql } = yield* open(settings)
+        return Context.make(IdempotencyStore, actions).pipe(
+          Context.add(CheckpointStore, runs),
+          Context.add(SqlClient, sql)
+        )
       })
     )
   )
@@ -173,7 +190,7 @@ export const layerPostgres = (options: PostgresOptions): Layer.Layer<Services, S
 
 const withEngine = (
   name: string,
-  stores: Layer.Layer<IdempotencyStore | CheckpointStore, StoreError>
+  stores: Layer.Layer<Exclude<Services, CheckpointEngine>, StoreError>
 ): Layer.Layer<Services, StoreError> => Layer.provideMerge(Checkpoint.layerEngineWith({ name }), stores)
 
 const resolve = (options: SqliteOptions) => {
@@ -188,29 +205,32 @@ const resolve = (options: SqliteOptions) => {
   return {
     filename,
     busyTimeout: Options.millis("busyTimeout", options.busyTimeout ?? defaults.busyTimeout),
+    transactionTimeout: Options.millis("transactionTimeout", options.transactionTimeout ?? defaults.transactionTimeout),
     cachedResults: Options.whole("cachedResults", options.cachedResults ?? defaults.cachedResults, 0)
   }
 }
 
 const resolvePostgres = (options: PostgresOptions) => {
-  const { cachedResults, schema = postgresDefaults.schema, url, ...client } = options
+  const { busyTimeout: wait, cachedResults, schema = postgresDefaults.schema, url, ...client } = options
   if (typeof schema !== "string" || schema === "" || schema.includes("\0") || schema.length > 63) {
     throw new Options.InvalidOption(
       `SqlStore: schema must be a name of 1 to 63 characters, got ${Options.show(schema)}`
     )
   }
+  const maxConnections = Options.whole("maxConnections", options.maxConnections ?? postgresDefaults.maxConnections, 2)
   const busyTimeout = Duration.millis(
-    Options.millis("busyTimeout", options.busyTimeout ?? postgresDefaults.busyTimeout)
+    Options.millis("busyTimeout", wait ?? postgresDefaults.busyTimeout)
   )
   return {
     client: {
       ...client,
       ...(url === undefined ? {} : { url: Redacted.isRedacted(url) ? url : Redacted.make(url) }),
-      maxConnections: Options.whole("maxConnections", options.maxConnections ?? postgresDefaults.maxConnections, 1),
+      maxConnections,
       connectTimeout: busyTimeout,
       applicationName: "firebreak"
     },
     schema,
+    maxConnections,
     busyTimeout,
     cachedResults: Options.whole("cachedResults", cachedResults ?? postgresDefaults.cachedResults, 0)
   }

@@ -59,6 +59,7 @@ withServer("PostgreSQL", (server) => {
 
   CheckpointStoreSuite.suite("PostgreSQL", layer, {
     ...time,
+    transaction: true,
     owners: Effect.map(owners, ([one, two]) => [one.runs, two.runs] as const)
   })
 })

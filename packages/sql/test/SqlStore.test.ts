@@ -34,6 +34,7 @@ IdempotencyStoreSuite.suite("SQLite", layer, {
 })
 
 CheckpointStoreSuite.suite("SQLite", layer, {
+  transaction: true,
   owners: Effect.map(owners, ([one, two]) => [one.runs, two.runs] as const)
 })
 

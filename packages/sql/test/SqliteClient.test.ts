@@ -6,7 +6,10 @@ import { copyFileSync, renameSync, rmSync } from "node:fs"
 import * as SqliteClient from "../src/internal/SqliteClient.js"
 import { temporaryFile } from "./fixtures/temporary.js"
 
-const open = Effect.flatMap(temporaryFile, (filename) => SqliteClient.make({ filename, busyTimeout: 1_000 }))
+const open = Effect.flatMap(
+  temporaryFile,
+  (filename) => SqliteClient.make({ filename, busyTimeout: 1_000, transactionTimeout: 1_000 })
+)
 
 const asked = (runId: string) => ({
   runId,
@@ -71,7 +74,10 @@ describe("SqliteClient", () => {
     Effect.gen(function*() {
       const filename = yield* temporaryFile
       const scope = yield* Scope.make()
-      const client = yield* Scope.extend(SqliteClient.make({ filename, busyTimeout: 1_000 }), scope)
+      const client = yield* Scope.extend(
+        SqliteClient.make({ filename, busyTimeout: 1_000, transactionTimeout: 1_000 }),
+        scope
+      )
       const asked = yield* Effect.fork(begin(client, "before"))
       yield* Effect.yieldNow()
       yield* Scope.close(scope, Exit.void)

@@ -10,7 +10,10 @@ import { drained, micros, millis } from "./requests.js"
 import { toFilter, toProgress, toRun, toStarted } from "./rows.js"
 import { moment, type SqliteClient } from "./SqliteClient.js"
 
-export const make = (client: SqliteClient): Effect.Effect<CheckpointStore.Service, never, Scope.Scope> =>
+export const make = (
+  client: SqliteClient,
+  transact: NonNullable<CheckpointStore.Service["transact"]>
+): Effect.Effect<CheckpointStore.Service, never, Scope.Scope> =>
   Effect.gen(function*() {
     const held = new Map<string, number>()
 
@@ -30,7 +33,7 @@ export const make = (client: SqliteClient): Effect.Effect<CheckpointStore.Servic
     )
 
     return {
-      capabilities: new Set(["durable", "shared", "chain"]),
+      capabilities: new Set(["durable", "shared", "transaction", "chain"]),
 
       begin: ({ accepts, deadline, existing, key, lease, maxStalls, parent, payload, runId, version, workflow }) =>
         Effect.clockWith((clock) => {
@@ -143,6 +146,8 @@ export const make = (client: SqliteClient): Effect.Effect<CheckpointStore.Servic
           const completedBefore = clock.unsafeCurrentTimeMillis() - millis(olderThan)
           return drained((limit) => client.request("pruneRuns", { completedBefore, limit }))
         }),
+
+      transact,
 
       verify: verify(client)
     }

@@ -40,9 +40,16 @@ export interface SqliteClient {
   readonly tell: <N extends Name>(name: N, request: Operations[N]["request"]) => void
 }
 
+/** Times in milliseconds. */
+export interface Options {
+  readonly filename: string
+  readonly busyTimeout: number
+  readonly transactionTimeout: number
+}
+
 /** Opens the file in a new writer thread, which ends with the scope after all that was asked has been committed. */
 export const make = (
-  options: { readonly filename: string; readonly busyTimeout: number }
+  options: Options
 ): Effect.Effect<SqliteClient, StoreError, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(open(options), (writer) => writer.close),
@@ -179,15 +186,20 @@ const said: Partial<Record<Name, string>> = {
   releaseRun: "release",
   listRuns: "list",
   pruneRuns: "prune",
+  sqlRun: "run a statement",
+  sessionBegin: "begin a transaction",
+  sessionRun: "run a statement",
+  sessionCommit: "commit a transaction",
+  sessionRollback: "roll a transaction back",
   verifyFile: "verify",
   verifyRuns: "verify",
   verifyActions: "verify"
 }
 
-const open = ({ busyTimeout, filename }: { readonly filename: string; readonly busyTimeout: number }) =>
+const open = ({ busyTimeout, filename, transactionTimeout }: Options) =>
   Effect.async<Writer, StoreError>((resume) => {
     const script = new URL("./sqliteWriter.js", import.meta.url)
-    const workerData: Start = { filename, busyTimeout, owner: Owner.make() }
+    const workerData: Start = { filename, busyTimeout, transactionTimeout, owner: Owner.make() }
     // without the parent's flags: a loader such as tsx would only slow the start
     const worker = new Worker(script, { workerData, execArgv: [] })
     const settle = (effect: Effect.Effect<Writer, StoreError>) => {

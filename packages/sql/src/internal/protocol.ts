@@ -179,8 +179,41 @@ export interface VerifyOperations {
   readonly verifyActions: Look<ActionId>
 }
 
+/**
+ * Statements of the user. A session is a transaction that stays open between requests: it has the writer to itself until
+ * it is committed, rolled back or over time.
+ */
+export interface SqlOperations {
+  readonly sqlRun: Operation<SqlStatement, ReadonlyArray<unknown>>
+}
+
+export interface SqlStatement {
+  readonly sql: string
+  readonly parameters: ReadonlyArray<unknown>
+  /** Rows as lists of values, not as records. */
+  readonly values: boolean
+}
+
+export interface SessionOperations {
+  /** Null when the run whose step it shall save was taken over. */
+  readonly sessionBegin: Operation<
+    { readonly run: { readonly runId: string; readonly token: number } | null },
+    number | null
+  >
+  readonly sessionRun: Operation<SqlStatement & { readonly session: number }, ReadonlyArray<unknown>>
+  /** False, and nothing is kept, when the run of the step was taken over. */
+  readonly sessionCommit: Operation<
+    { readonly session: number; readonly save: OwnerOperations["save"]["request"] | null },
+    boolean
+  >
+  readonly sessionRollback: Operation<{ readonly session: number }, null>
+}
+
+/** Operations that the writer carries out within a transaction of its own making. */
+export interface Grouped extends ActionOperations, OwnerOperations, AdminOperations, VerifyOperations, SqlOperations {}
+
 /** Every operation of the writer by its name. */
-export interface Operations extends ActionOperations, OwnerOperations, AdminOperations, VerifyOperations {}
+export interface Operations extends Grouped, SessionOperations {}
 
 export type Name = keyof Operations
 
@@ -199,6 +232,8 @@ export interface Start {
   readonly filename: string
   /** Milliseconds to wait for a lock that another process holds. */
   readonly busyTimeout: number
+  /** Milliseconds that a transaction of the user may take. */
+  readonly transactionTimeout: number
   readonly owner: string
 }
 

@@ -15,10 +15,12 @@ import { open, watch } from "./writer/open.js"
 import * as RunAdmin from "./writer/runAdmin.js"
 import * as Runs from "./writer/runs.js"
 import * as RunTable from "./writer/runTable.js"
+import * as Session from "./writer/session.js"
+import * as Sql from "./writer/sql.js"
 import * as Verify from "./writer/verify.js"
 
 /**
- * @import { Handlers, Message, Name, Operations, Reply, Start } from "./protocol.js"
+ * @import { Grouped, Handlers, Message, Name, Reply, Start } from "./protocol.js"
  * @typedef {{ readonly id: number, readonly name: Name, readonly request: unknown, readonly deadline: number }} Entry
  * @typedef {Extract<Reply, { readonly _tag: "Answers" }>["answers"][number]} Answer
  */
@@ -36,27 +38,51 @@ const gone = { reason: "io", detail: "the file is gone: it was deleted or replac
  * @param {ReturnType<typeof open>} opened
  * @param {Start} start
  */
-const serve = (port, { db, ...info }, { busyTimeout, filename, owner }) => {
+const serve = (port, { db, ...info }, { busyTimeout, filename, owner, transactionTimeout }) => {
   const isGone = watch(filename)
   const token = db.prepare("UPDATE firebreak_meta SET value = value + 1 WHERE name = 'token' RETURNING value").pluck()
   const context = { owner, nextToken: () => Number(token.get()) }
   const table = RunTable.make(db)
-  /** @type {Handlers<Operations>} */
+  const runs = Runs.make(db, context, table)
+  const sqlRun = Sql.make(db)
+  /** @type {Handlers<Grouped>} */
   const handlers = {
     ...Actions.make(db, context),
-    ...Runs.make(db, context, table),
+    ...runs,
     ...RunAdmin.make(db, context, table),
-    ...Verify.make(db, table)
+    ...Verify.make(db, table),
+    sqlRun
   }
 
   const beginRead = db.prepare("BEGIN")
   const beginWrite = db.prepare("BEGIN IMMEDIATE")
-  const commit = db.prepare("COMMIT")
+  const commitNow = db.prepare("COMMIT")
 
   /** @type {Array<Entry>} */
   let queue = []
   let closing = false
   let transactions = 0
+
+  const commit = () => {
+    commitNow.run()
+    transactions++
+  }
+  const rollback = () => {
+    // a full disk or a failed write may have ended the transaction already
+    if (db.inTransaction) db.exec("ROLLBACK")
+    // a step may have been chained to one that is not there now
+    table.heads.clear()
+  }
+  const session = Session.make({
+    begin: () => beginWrite.run(),
+    commit,
+    rollback,
+    run: sqlRun,
+    save: runs.save,
+    owns: ({ runId, token }) => table.owns(runId, token) !== undefined,
+    timeout: transactionTimeout,
+    over: () => pump()
+  })
 
   /** @param {Reply} reply */
   const send = (reply) => port.postMessage(reply)
@@ -65,12 +91,11 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner }) => {
     if (answers.length > 0) send({ _tag: "Answers", answers, transactions })
   }
 
-  const rollback = () => {
-    // a full disk or a failed write may have ended the transaction already
-    if (db.inTransaction) db.exec("ROLLBACK")
-    // a step may have been chained to one that is not there now
-    table.heads.clear()
-  }
+  /**
+   * @param {Readonly<Record<string, (request: never) => unknown>>} by
+   * @param {Entry} entry
+   */
+  const handle = (by, { name, request }) => /** @type {(request: unknown) => unknown} */ (by[name])(request)
 
   /**
    * Runs the entries in one transaction; throws, with nothing changed, if one of them fails.
@@ -83,18 +108,29 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner }) => {
     begin.run()
     try {
       /** @type {Array<Answer>} */
-      const answers = entries.map(({ id, name, request }) => [
-        id,
-        null,
-        /** @type {(request: unknown) => unknown} */ (handlers[name])(request)
-      ])
-      commit.run()
-      if (begin === beginWrite) transactions++
+      const answers = entries.map((entry) => [entry.id, null, handle(handlers, entry)])
+      if (begin === beginWrite) commit()
+      else commitNow.run()
       return answers
     } catch (error) {
       rollback()
       throw error
     }
+  }
+
+  /**
+   * Answers what waits too long for another process's lock, and returns the rest.
+   *
+   * @param {ReadonlyArray<Entry>} entries
+   */
+  const stillWaiting = (entries) => {
+    const now = performance.now()
+    const failure = {
+      reason: /** @type {const} */ ("busy"),
+      detail: `another process held the lock for ${busyTimeout} ms`
+    }
+    answer(entries.filter(({ deadline }) => deadline <= now).map(({ id }) => [id, failure, null]))
+    return entries.filter(({ deadline }) => deadline > now)
   }
 
   /**
@@ -112,15 +148,7 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner }) => {
       answer(isGone() ? entries.map(({ id }) => [id, gone, null]) : answers)
       return []
     } catch (error) {
-      if (isBusy(error)) {
-        const now = performance.now()
-        const failure = {
-          reason: /** @type {const} */ ("busy"),
-          detail: `another process held the lock for ${busyTimeout} ms`
-        }
-        answer(entries.filter(({ deadline }) => deadline <= now).map(({ id }) => [id, failure, null]))
-        return entries.filter(({ deadline }) => deadline > now)
-      }
+      if (isBusy(error)) return stillWaiting(entries)
       const [only] = entries
       if (only !== undefined && entries.length === 1) {
         answer([[only.id, describe(error), null]])
@@ -128,6 +156,24 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner }) => {
       }
       // one of them is at fault: each by itself, so that it fails alone
       return entries.flatMap((entry) => attempt(begin, [entry]))
+    }
+  }
+
+  /**
+   * One request of a session. Its beginning may have to wait for another process's lock.
+   *
+   * @param {Entry} entry
+   * @returns {ReadonlyArray<Entry>}
+   */
+  const advance = (entry) => {
+    try {
+      const value = handle(session.handlers, entry)
+      answer([[entry.id, entry.name === "sessionCommit" && isGone() ? gone : null, value]])
+      return []
+    } catch (error) {
+      if (entry.name === "sessionBegin" && isBusy(error)) return stillWaiting([entry])
+      answer([[entry.id, describe(error), null]])
+      return []
     }
   }
 
@@ -147,19 +193,39 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner }) => {
     }
   }
 
-  port.on("message", (message) => {
-    accept(message)
+  const pump = () => {
     drain()
     while (queue.length > 0) {
       const entries = queue
       queue = []
-      const waiting = attempt(beginRead, entries.filter(({ name }) => reads.has(name)))
-      queue = [...waiting, ...attempt(beginWrite, entries.filter(({ name }) => !reads.has(name)))]
+      const steps = entries.filter(({ name }) => Session.names.has(name))
+      for (const entry of steps) advance(entry)
+      const others = entries.filter(({ name }) => !Session.names.has(name))
+      if (session.isOpen()) {
+        queue = others
+        drain()
+        // the rest waits until the session is over
+        if (!queue.some(({ name }) => Session.names.has(name))) break
+        continue
+      }
+      const begins = others.filter(({ name }) => name === "sessionBegin")
+      const grouped = others.filter(({ name }) => name !== "sessionBegin")
+      const waiting = attempt(beginRead, grouped.filter(({ name }) => reads.has(name)))
+      queue = [...waiting, ...attempt(beginWrite, grouped.filter(({ name }) => !reads.has(name)))]
+      const [first, ...later] = begins
+      if (first !== undefined) queue = [...advance(first), ...later, ...queue]
       drain()
     }
     if (!closing) return
+    session.close()
+    if (queue.length > 0) return pump()
     db.close()
     port.close()
+  }
+
+  port.on("message", (message) => {
+    accept(message)
+    pump()
   })
   send({ _tag: "Opened", ...info })
 }

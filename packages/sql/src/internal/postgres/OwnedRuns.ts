@@ -9,12 +9,12 @@ import type { StoreError } from "@firebreak/core/StoreError"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Chain from "../writer/chain.js"
-import type { PostgresClient } from "./PostgresClient.js"
+import { type PostgresClient, type Query, statement } from "./PostgresClient.js"
 import { parse, type ReadRow, type SignalRow, toSignals } from "./runRows.js"
 import type * as Statements from "./runStatements.js"
 
 /** What adds to the chain of a run. */
-export type Write = Save | Expire | Finish
+export type Write = Save | Expire | Finish | Commit
 
 interface Save {
   readonly _tag: "Save"
@@ -27,6 +27,14 @@ interface Expire {
   readonly _tag: "Expire"
   readonly token: number
   readonly step: Step
+}
+
+/** Saves the step in the transaction that `query` is part of, and ends the transaction. */
+interface Commit {
+  readonly _tag: "Commit"
+  readonly token: number
+  readonly step: Step
+  readonly query: Query
 }
 
 interface Finish {
@@ -81,6 +89,10 @@ export class OwnedRuns {
   write(writes: ReadonlyArray<Write>): Effect.Effect<ReadonlyArray<Exit.Exit<Written, StoreError>>, StoreError> {
     return Effect.gen(this, function*() {
       const answers: Answers = new Map()
+      // these hold a connection that others may wait for
+      for (const write of writes) {
+        if (write._tag === "Commit") answers.set(write, yield* Effect.exit(this.commit(write)))
+      }
       yield* this.save(writes.filter((write) => write._tag === "Save"), answers)
       for (const write of writes) {
         if (write._tag === "Expire") answers.set(write, yield* Effect.exit(this.expire(write)))
@@ -178,6 +190,25 @@ export class OwnedRuns {
     })
   }
 
+  private commit({ query, step, token }: Commit): Effect.Effect<Written, StoreError> {
+    const { client, statements } = this
+    return Effect.gen(this, function*() {
+      const run = yield* this.current("commit", step.runId, token)
+      if (run === undefined) return { _tag: "Lost" }
+      const hash = Chain.hashOfStep(run.head, step, null)
+      const columns = stepColumns(step, token, run.names.size, hash).map((value) => [value])
+      const [row] = yield* client.once("commit", query<SavedRow>(statements.saveStarted, columns))
+      if (row?.owned !== true) return { _tag: "Lost" }
+      yield* Effect.onError(client.once("commit", query(commitStatement, [])), () =>
+        Effect.sync(() => {
+          run.uncertain = true
+        }))
+      run.append(step)
+      run.started.delete(step.name)
+      return { _tag: "Expired" }
+    })
+  }
+
   private finish(writes: ReadonlyArray<Finish>, answers: Answers): Effect.Effect<void, StoreError> {
     const { client, statements } = this
     return Effect.gen(this, function*() {
@@ -244,6 +275,8 @@ class Owned {
     return this.hash
   }
 }
+
+const commitStatement = statement("COMMIT")
 
 interface SavedRow {
   readonly owned: boolean

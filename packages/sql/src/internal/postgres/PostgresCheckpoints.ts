@@ -15,11 +15,12 @@ import type { PostgresClient } from "./PostgresClient.js"
 import * as Admin from "./runAdmin.js"
 import * as Statements from "./runStatements.js"
 import * as Take from "./takeRun.js"
+import { transact } from "./transact.js"
 import { verify } from "./verify.js"
 
 export const make = (
   client: PostgresClient,
-  options: { readonly owner: string }
+  options: { readonly owner: string; readonly maxConnections: number }
 ): Effect.Effect<CheckpointStore.Service, never, Scope.Scope> =>
   Effect.gen(function*() {
     const statements = Statements.make(client.schema)
@@ -86,7 +87,7 @@ export const make = (
     }
 
     return {
-      capabilities: new Set(["durable", "shared", "chain"]),
+      capabilities: new Set(["durable", "shared", "transaction", "chain"]),
 
       begin: (asked) =>
         Effect.suspend(() => {
@@ -125,6 +126,9 @@ export const make = (
           owned.remove(runId, token)
           return releasing.ask({ runId, token, failed: failed ?? false })
         }),
+
+      // each waits for the lane with a connection in hand; the lane needs one too
+      transact: transact(client, statements, yield* Effect.makeSemaphore(options.maxConnections - 1), owned, writing),
 
       ...Admin.make(client, statements),
 

@@ -49,6 +49,8 @@ export interface PostgresClient {
     operation: string,
     body: (query: Query) => Effect.Effect<A, SqlError | StoreError>
   ) => Effect.Effect<A, StoreError>
+  /** A part of a transaction; its failure in the words of the store. */
+  readonly once: <A>(operation: string, part: Effect.Effect<A, SqlError>) => Effect.Effect<A, StoreError>
   readonly error: (operation: string, failure: Failure) => StoreError
 }
 
@@ -72,6 +74,11 @@ export const make = (
     schema,
     schemaName,
     error,
+    once: (operation, part) =>
+      Effect.mapError(part, (cause) => {
+        const { transient: _, ...failure } = describe(cause)
+        return error(operation, failure)
+      }),
     query: <Row>(operation: string, statement: Statement, parameters: ReadonlyArray<unknown>) =>
       persist(operation, reserved((connection) => execute<Row>(connection, statement, parameters))),
     transaction: (operation, body) =>

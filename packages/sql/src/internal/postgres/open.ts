@@ -1,5 +1,6 @@
 /** Opens the pool and both stores on it. */
 import type { PgClientConfig } from "@effect/sql-pg/PgClient"
+import { SqlClient } from "@effect/sql/SqlClient"
 import type { CheckpointStore } from "@firebreak/core/CheckpointStore"
 import type { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
 import { StoreError } from "@firebreak/core/StoreError"
@@ -21,12 +22,15 @@ export interface Settings {
   readonly schema: string
   readonly busyTimeout: Duration.Duration
   readonly cachedResults: number
+  readonly maxConnections: number
 }
 
 export const open = (
   settings: Settings
 ): Effect.Effect<
   {
+    readonly SqlClient: typeof SqlClient
+    readonly sql: SqlClient
     readonly actions: Context.Tag.Service<typeof IdempotencyStore>
     readonly runs: Context.Tag.Service<typeof CheckpointStore>
   },
@@ -57,8 +61,10 @@ export const open = (
     yield* migrate(client)
     const owner = Owner.make()
     return {
+      SqlClient,
+      sql,
       actions: yield* PostgresIdempotency.make(client, { owner, cachedResults: settings.cachedResults }),
-      runs: yield* PostgresCheckpoints.make(client, { owner })
+      runs: yield* PostgresCheckpoints.make(client, { owner, maxConnections: settings.maxConnections })
     }
   })
 

@@ -101,6 +101,7 @@ export const make = (schema: string) => {
        FROM input i LEFT JOIN created c USING (run_id, owner) ORDER BY i.ord`
     ),
     lock: statement(`SELECT 1 FROM ${run} WHERE run_id = $1 FOR UPDATE`),
+    owned: statement(`SELECT 1 FROM ${run} WHERE run_id = $1 AND token = $2 AND owner IS NOT NULL`),
     heldFor: statement(
       `SELECT CASE WHEN owner IS NULL THEN 0 ELSE lease_until - ${now} END AS "heldFor" FROM ${run} WHERE run_id = $1`
     ),

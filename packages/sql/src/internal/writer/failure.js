@@ -1,6 +1,7 @@
 // @ts-check
 /** Why the driver failed, in the words of `StoreError`. */
 import { Damage } from "./digest.js"
+import { SessionOver } from "./session.js"
 
 /** @type {ReadonlyArray<readonly [RegExp, import("../protocol.js").Failure["reason"]]>} */
 const reasons = [
@@ -15,6 +16,7 @@ const reasons = [
  * @returns {import("../protocol.js").Failure}
  */
 export const describe = (error) => {
+  if (error instanceof SessionOver) return { reason: "busy", detail: error.message }
   if (error instanceof Damage) return { reason: "corrupt", detail: error.message }
   if (!(error instanceof Error)) return { reason: "io", detail: String(error) }
   const code = "code" in error ? String(error.code) : ""

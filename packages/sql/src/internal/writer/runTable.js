@@ -91,6 +91,7 @@ export const make = (db) => {
      FROM firebreak_run r LEFT JOIN firebreak_step s ON s.run = r.id
      WHERE r.run_id = ? ORDER BY s.id DESC LIMIT 1`
   )
+  const owned = db.prepare("SELECT 1 FROM firebreak_run WHERE id = ? AND token = ? AND owner IS NOT NULL").pluck()
   const insertStep = db.prepare(
     `INSERT INTO firebreak_step (run, seq, name, kind, branch, exit, started_at, ended_at, saved_at, hash)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, seq) DO NOTHING`
@@ -132,6 +133,9 @@ export const make = (db) => {
    */
   const heads = new Map()
 
+  /** @param {string} runId */
+  const headOf = (runId) => heads.get(runId) ?? /** @type {Head | undefined} */ (selectHead.get(runId))
+
   return {
     find,
     heads,
@@ -157,8 +161,20 @@ export const make = (db) => {
       }
     },
 
-    /** @param {string} runId */
-    headOf: (runId) => heads.get(runId) ?? /** @type {Head | undefined} */ (selectHead.get(runId)),
+    headOf,
+
+    /**
+     * Where the chain ends of a run that is owned by this token.
+     *
+     * @param {string} runId
+     * @param {number} token
+     */
+    owns(runId, token) {
+      const head = headOf(runId)
+      if (head !== undefined && owned.get(head.run, token) !== undefined) return head
+      heads.delete(runId)
+      return undefined
+    },
 
     /**
      * Adds the step to the chain, unless it is there already. Another step in its place is an error.

@@ -30,7 +30,6 @@ export const make = (db, { nextToken, owner }, table) => {
     `UPDATE firebreak_run SET lease_clock = ?, lease_until = ? WHERE run_id = ? AND token = ? AND owner IS NOT NULL
      RETURNING cancelled`
   )
-  const owned = db.prepare("SELECT 1 FROM firebreak_run WHERE id = ? AND token = ? AND owner IS NOT NULL").pluck()
   const insertStarted = db.prepare(
     `INSERT INTO firebreak_started (run, name, kind, branch, started_at, wake_at, hash) VALUES (?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (run, name) DO NOTHING`
@@ -49,14 +48,6 @@ export const make = (db, { nextToken, owner }, table) => {
     `UPDATE firebreak_run SET owner = NULL, lease_clock = NULL, lease_until = NULL, updated_at = ?
      WHERE run_id = ? AND token = ? AND owner IS NOT NULL`
   )
-
-  /** @param {string} runId @param {number} token */
-  const hold = (runId, token) => {
-    const head = table.headOf(runId)
-    if (head !== undefined && owned.get(head.run, token) !== undefined) return head
-    table.heads.delete(runId)
-    return undefined
-  }
 
   return {
     begin(request) {
@@ -149,7 +140,7 @@ export const make = (db, { nextToken, owner }, table) => {
 
     start({ step, token, wait, wall }) {
       const { branch, kind, name, runId, startedAt } = step
-      const head = hold(runId, token)
+      const head = table.owns(runId, token)
       if (head === undefined) return null
       const row = { ...step, wakeAt: wait === null ? null : wall + wait }
       const hash = Chain.hashOfStarted(row)
@@ -161,14 +152,14 @@ export const make = (db, { nextToken, owner }, table) => {
     },
 
     save({ step, token, wall }) {
-      const head = hold(step.runId, token)
+      const head = table.owns(step.runId, token)
       if (head === undefined) return false
       table.append(head, step, wall)
       return true
     },
 
     expire({ step, token, wall }) {
-      const head = hold(step.runId, token)
+      const head = table.owns(step.runId, token)
       if (head === undefined) return { _tag: "Lost" }
       const sent = table.signalsOf(step.runId).find(({ name }) => name === step.name)
       if (sent !== undefined) {
