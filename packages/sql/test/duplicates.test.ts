@@ -46,7 +46,7 @@ describe("duplicates", () => {
   )
 
   it.scopedLive(
-    "2,500 in each of four processes on one file: one execution among them all",
+    `${each} in each of four processes on one file: one execution among them all`,
     () =>
       Effect.gen(function*() {
         const ledger = join(yield* temporaryDirectory, "ledger")
