@@ -105,8 +105,10 @@ describe.skipIf(Postgres.unavailable !== undefined)("two runners on PostgreSQL",
         const left = Date.now()
         const outcomes = yield* Fiber.join(asked)
 
-        const { again } = yield* checkLedger(sql, outcomes)
+        const { again, begun } = yield* checkLedger(sql, outcomes)
         assert.deepStrictEqual(again, [])
+        // every step was begun once, so none was cut short
+        assert.strictEqual(begun.length, 3 * runs)
         const [gone, done] = [left, Date.now()].map((time) => ((time - told) / 1_000).toFixed(1))
         process.stdout.write(`  gone ${gone} s after SIGTERM, all runs ended after ${done} s\n`)
       }), 60_000)

@@ -77,6 +77,8 @@ export class Calls {
   protected ending: End | undefined
   /** Whether a fiber of it has given up for a long wait. */
   protected suspended = false
+  /** Whether the run goes on elsewhere. */
+  protected left = false
   /** Whether the body has ended. */
   protected over = false
   private nextSeq: number
@@ -173,10 +175,25 @@ export class Calls {
           skipped?.(name)
           return branch === "main" ? this.halt : Effect.zipRight(restore(this.caughtUp()), this.halt)
         }
-        return Effect.flatMap(restore(perform(name, branch)), (exit) => {
-          if (!isOutcome(exit)) this.history = History.forget(this.history, base)
+        const performed = Effect.flatMap(this.wiring.journal.leaving, (leaving) =>
+          leaving ? this.leave : perform(name, branch))
+        return Effect.flatMap(restore(performed), (exit) => {
+          if (!isOutcome(exit)) {
+            this.history = History.forget(this.history, base)
+          }
           return this.succeeded(name, exit, request)
         })
+      })
+    )
+  }
+
+  /** Leaves the run to another process, once the steps under way have ended. */
+  private get leave(): Effect.Effect<never> {
+    return Effect.zipRight(
+      Effect.suspend(() => this.busy > 0 ? this.idle.await : Effect.void),
+      Effect.suspend(() => {
+        this.left = true
+        return this.halt
       })
     )
   }

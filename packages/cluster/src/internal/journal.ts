@@ -40,6 +40,9 @@ export interface Journal {
   readonly clear: (runId: string) => Effect.Effect<boolean, StoreError>
   readonly prune: (options: { readonly olderThan: Duration.Duration }) => Effect.Effect<number, StoreError>
 
+  /** Whether this process is about to end. */
+  readonly leaving: Effect.Effect<boolean>
+
   // the run itself, while it is executed in this process
 
   /** Wakes the run when the time is over, and records what was begun with it; when that is. */

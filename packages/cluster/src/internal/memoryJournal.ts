@@ -168,6 +168,7 @@ export const make = (
           for (const { runId } of before) if (!left.has(runId)) forgotten(runId)
           return pruned
         }),
+      leaving: Effect.succeed(false),
       wake: (run, clock, duration, started) =>
         Effect.gen(function*() {
           const { runId } = run

@@ -92,8 +92,10 @@ export class ClusterRun extends Calls implements Engine.RunningRun {
   /** Where the engine does not itself record that a step begins. */
   private begin(name: string, branch: Branch): Effect.Effect<void> {
     const { runId } = this
-    return Effect.flatMap(Clock.currentTimeMillis, (startedAt) =>
-      this.wiring.journal.began({ runId, name, kind: "step", branch, startedAt }))
+    return Effect.flatMap(
+      Clock.currentTimeMillis,
+      (startedAt) => this.wiring.journal.began({ runId, name, kind: "step", branch, startedAt })
+    )
   }
 
   transaction<A, E, R>(): Effect.Effect<A, E, R> {
@@ -284,6 +286,8 @@ export class ClusterRun extends Calls implements Engine.RunningRun {
   private conclude(exit: Exit.Exit<unknown, unknown>): Effect.Effect<Model.Ended> {
     return Effect.gen(this, function*() {
       const { definition, ending, runId } = this
+      // an interruption is not recorded; at once the engine, not quite closed, would begin anew
+      if (this.left) return yield* Effect.zipRight(Effect.sleep("50 millis"), Effect.interrupt)
       if (this.aborted !== undefined) return yield* this.stop(this.aborted)
       let text: string
       if (ending !== undefined) {

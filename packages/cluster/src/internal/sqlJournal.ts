@@ -223,6 +223,7 @@ export const make = (poll: number) =>
           }
           return pruned
         }).pipe(of("prune")),
+      leaving: sharding.isShutdown,
       wake: (run, clock, duration) =>
         Effect.gen(function*() {
           const now = yield* Clock.currentTimeMillis
