@@ -70,7 +70,7 @@ export interface Completed {
   readonly fingerprint: string
   /** The encoded outcome. */
   readonly exit: string
-  /** Milliseconds left of its retention. */
+  /** Milliseconds for which it may be answered without looking again: the rest of its retention, or less. */
   readonly validFor: number
 }
 

@@ -3,7 +3,7 @@
 export interface Result {
   readonly fingerprint: string
   readonly exit: string
-  /** Milliseconds for which the database keeps it. */
+  /** Milliseconds for which the database keeps it; of a result from here, for which it is believed. */
   readonly validFor: number
 }
 
@@ -26,8 +26,8 @@ export class ResultCache {
     const entry = this.entries.get(path)
     if (entry === undefined) return undefined
     const age = performance.now() - entry.at
-    const validFor = entry.result.validFor - age
-    if (age <= believed && validFor > 0) return { ...entry.result, validFor }
+    const validFor = Math.min(entry.result.validFor, believed) - age
+    if (validFor > 0) return { ...entry.result, validFor }
     this.entries.delete(path)
     return undefined
   }
