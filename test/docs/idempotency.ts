@@ -23,5 +23,10 @@ export const RestartPods = Idempotency.make("restart_pods", {
 // #endregion
 
 // #region usage
+export const forTenant = (tenant: string) =>
+  RestartPods({ incident: "INC-1", service: "api" }).pipe(Idempotency.scoped(tenant))
+// #endregion
+
+// #region usage
 export const scale = Idempotency.setTo({ name: "replicas", target: 3, read: readReplicas, write: writeReplicas })
 // #endregion
