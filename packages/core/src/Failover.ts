@@ -1,9 +1,10 @@
 /**
- * One of several implementations is active: the primary, until somebody fails over to a backup, and again when the
- * primary has been well for a while.
+ * One of several implementations is active: the primary, until it is left for a backup, and again when it has been well
+ * for a while.
  *
  * Which one is active is a single cell, so there are never two and never none. A call stays with the implementation it
- * started on. Backups are taken in order and are not probed; the primary is probed while a backup stands in.
+ * started on. It is left when somebody says so, such as a remedy of `Healing`, or with `failoverAfter` by its own probes.
+ * The decisions, which do not follow a primary that comes and goes, are in `FailoverState`.
  *
  * @since 0.1.0
  */
@@ -15,6 +16,7 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Events from "./Events.js"
+import * as State from "./FailoverState.js"
 import { bounded } from "./internal/bounded.js"
 import { closeOver } from "./internal/closeOver.js"
 import * as Check from "./internal/options.js"
@@ -28,19 +30,38 @@ import * as Remedy from "./Remedy.js"
 export interface Options<A, R = never> {
   /** Whether an implementation is well: it is if the effect succeeds. Without it nothing fails back by itself. */
   readonly check?: ((implementation: A) => Effect.Effect<unknown, unknown, R>) | undefined
-  /** Time between two probes of the primary while a backup is active. Default 10 seconds. */
+  /**
+   * Failed probes of the active implementation in a row after which a healthy other one is active. With it all of them are
+   * probed all the time, without it only the primary while a backup is active. Default: never by itself.
+   */
+  readonly failoverAfter?: number | undefined
+  /** Time between two probes. Default 10 seconds. */
   readonly probeEvery?: Duration.DurationInput | undefined
   /** When a probe that has not ended counts as failed. Default 1 second. */
   readonly probeTimeout?: Duration.DurationInput | undefined
   /** Healthy probes of the primary in a row after which it is active again. Default 3. */
   readonly failbackAfter?: number | undefined
+  /** Least time on a backup before the primary is active again; doubled each time it fails soon after. Default 30 seconds. */
+  readonly holdFor?: Duration.DurationInput | undefined
+  /** The longest that it grows to. Default 10 minutes. */
+  readonly maxHold?: Duration.DurationInput | undefined
+  /** A primary that was well for so long is trusted as before. Default 10 minutes. */
+  readonly resetAfter?: Duration.DurationInput | undefined
 }
 
 /**
  * @since 0.1.0
  * @category options
  */
-export const defaults = { probeEvery: "10 seconds", probeTimeout: "1 second", failbackAfter: 3 } as const
+export const defaults = {
+  failoverAfter: Infinity,
+  probeEvery: "10 seconds",
+  probeTimeout: "1 second",
+  failbackAfter: 3,
+  holdFor: "30 seconds",
+  maxHold: "10 minutes",
+  resetAfter: "10 minutes"
+} as const
 
 /**
  * @since 0.1.0
@@ -52,11 +73,11 @@ export interface Failover<A> {
   readonly active: Effect.Effect<{ readonly name: string; readonly implementation: A }>
   /** Runs something with the implementation that is active when it starts. */
   readonly use: <B, E, R>(f: (implementation: A) => Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
-  /** Makes the next backup active. */
+  /** Makes the next backup active that is not known to fail. */
   readonly failover: Effect.Effect<void, NoBackup>
   /** Makes the primary active, whatever its state. */
   readonly failback: Effect.Effect<void>
-  /** Probes the primary once if a backup is active, and fails back when it was well often enough. */
+  /** Probes once, and does what follows from it. */
   readonly probe: Effect.Effect<void>
   /** `failover` for `Healing`: an attempt for each backup, no cooldown. */
   readonly remedy: Remedy.Remedy
@@ -72,29 +93,6 @@ export class NoBackup extends Data.TaggedError("NoBackup")<{ readonly failover: 
   override get message(): string {
     return `Failover "${this.failover}" has no backup left; "${this.active}" stays active`
   }
-}
-
-/**
- * Which implementation is active, 0 being the primary, and how often in a row the primary was found well since.
- *
- * @since 0.1.0
- * @category decisions
- */
-export interface State {
-  readonly active: number
-  readonly healthyProbes: number
-}
-
-/**
- * The state after a probe of the primary, which only counts while a backup is active.
- *
- * @since 0.1.0
- * @category decisions
- */
-export const probed = (state: State, healthy: boolean, failbackAfter: number): State => {
-  if (state.active === 0) return state
-  const healthyProbes = healthy ? state.healthyProbes + 1 : 0
-  return healthyProbes >= failbackAfter ? { active: 0, healthyProbes: 0 } : { active: state.active, healthyProbes }
 }
 
 /**
@@ -131,50 +129,66 @@ export const make = <A, R = never>(
   }
 ): Effect.Effect<Failover<A>, never, Scope.Scope | R> => {
   const name = Check.name("Failover", "name", options.name)
-  const probeEvery = Check.millis("Failover", "probeEvery", options.probeEvery ?? defaults.probeEvery, { min: 1 })
-  const probeTimeout = Check.millis("Failover", "probeTimeout", options.probeTimeout ?? defaults.probeTimeout, {
-    min: 1
-  })
-  const failbackAfter = Check.whole("Failover", "failbackAfter", options.failbackAfter ?? defaults.failbackAfter, {
-    min: 1
-  })
+  const millis = (option: "probeEvery" | "probeTimeout" | "holdFor" | "maxHold" | "resetAfter", min: number) =>
+    Check.millis("Failover", option, options[option] ?? defaults[option], { min })
+  const times = (option: "failoverAfter" | "failbackAfter") =>
+    Check.whole("Failover", option, options[option] ?? defaults[option], { min: 1, infinite: true })
+  const probeEvery = millis("probeEvery", 1)
+  const probeTimeout = millis("probeTimeout", 1)
+  const holdFor = millis("holdFor", 0)
   if (Object.hasOwn(options.backups, primary)) {
     throw new Check.InvalidOption(`Failover: backups must have names other than ${JSON.stringify(primary)}`)
   }
   const implementations = Object.entries({ [primary]: options.primary, ...options.backups })
 
+  const settings: State.Settings = {
+    implementations: implementations.length,
+    failoverAfter: times("failoverAfter"),
+    failbackAfter: times("failbackAfter"),
+    holdFor,
+    maxHold: millis("maxHold", holdFor),
+    resetAfter: millis("resetAfter", 0)
+  }
+  const byItself = settings.failoverAfter < Infinity
+
   return Effect.gen(function*() {
     const context = yield* Effect.context<R>()
     const events = yield* Events.Events
-    let state: State = { active: 0, healthyProbes: 0 }
+    let state = yield* Effect.map(monotonic, (now) => State.initial(implementations.length, now))
     const active = () => implementations[state.active]!
 
-    const enter = (next: State) =>
-      Effect.withFiberRuntime<void>((fiber) => {
-        const moved = next.active !== state.active
-        state = next
+    /** `undefined` changes nothing. */
+    const move = (decide: (state: State.State, now: number) => State.State | undefined) =>
+      Effect.withFiberRuntime<boolean>((fiber) => {
+        const next = decide(state, Time.monotonicMillis(fiber))
+        const moved = next !== undefined && next.active !== state.active
+        state = next ?? state
         const [to] = active()
-        const _tag = next.active === 0 ? "FailedBack" : "FailedOver"
+        const _tag = state.active === 0 ? "FailedBack" : "FailedOver"
         if (moved) events.unsafePublish({ _tag, name, to }, Time.wallMillis(fiber))
-        return Effect.void
+        return Effect.succeed(next !== undefined)
       })
 
-    const failover = Effect.suspend(() =>
-      state.active + 1 < implementations.length
-        ? enter({ active: state.active + 1, healthyProbes: 0 })
-        : new NoBackup({ failover: name, active: active()[0] })
+    const failover = Effect.flatMap(
+      move((state, now) => State.failover(state, now, settings)),
+      (moved) => moved ? Effect.void : new NoBackup({ failover: name, active: active()[0] })
     )
 
-    const guard = bounded(probeTimeout)
+    const guards = implementations.map(() => bounded(probeTimeout))
     const { check } = options
     const probe = check === undefined ? Effect.void : Effect.suspend(() => {
-      const before = state
-      if (before.active === 0 || guard.running()) return Effect.void
-      return guard.run(Effect.suspend(() => check(options.primary))).pipe(
-        // a probe that started before the last switch says nothing about now
-        Effect.flatMap((answer) =>
-          state === before ? enter(probed(state, Either.isRight(answer), failbackAfter)) : Effect.void
+      const before = state.active
+      const asked = implementations.map(([, implementation], i) => {
+        const wanted = byItself || (i === 0 && before !== 0)
+        if (!wanted || guards[i]!.running()) return Effect.succeed(undefined)
+        return Effect.map(guards[i]!.run(Effect.suspend(() => check(implementation))), Either.isRight)
+      })
+      return Effect.all(asked, { concurrency: "unbounded" }).pipe(
+        Effect.flatMap((healthy) =>
+          // what was asked before the last switch says nothing about now
+          move((state, now) => state.active === before ? State.probed(state, healthy, now, settings) : undefined)
         ),
+        Effect.asVoid,
         closeOver(context)
       )
     })
@@ -188,7 +202,7 @@ export const make = <A, R = never>(
       }),
       use: (f) => Effect.suspend(() => f(active()[1])),
       failover,
-      failback: Effect.suspend(() => enter({ active: 0, healthyProbes: 0 })),
+      failback: Effect.asVoid(move(State.failback)),
       probe,
       remedy: Remedy.make(`fail over ${name}`, failover, {
         attempts: Math.max(1, implementations.length - 1),
@@ -281,6 +295,8 @@ export const layer = <I, S extends Swappable<S>, E1, R1, E2 = never, R2 = never,
 // -----------------------------------------------------------------------------
 
 const primary = "primary"
+
+const monotonic = Effect.withFiberRuntime<number>((fiber) => Effect.succeed(Time.monotonicMillis(fiber)))
 
 type Method = (...args: Array<unknown>) => Effect.Effect<unknown>
 type Members = Record<PropertyKey, Effect.Effect<unknown> | Method>

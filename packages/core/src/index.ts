@@ -152,6 +152,11 @@ export * as Failover from "./Failover.js"
 /**
  * @since 0.1.0
  */
+export * as FailoverState from "./FailoverState.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Healing from "./Healing.js"
 
 /**

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Events from "@firebreak/core/Events"
 import * as Failover from "@firebreak/core/Failover"
+import * as State from "@firebreak/core/FailoverState"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -9,6 +10,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as TestClock from "effect/TestClock"
+import { modelRuns } from "./support/runs.js"
 
 const active = <A>(failover: Failover.Failover<A>) => Effect.map(failover.active, ({ name }) => name)
 
@@ -76,24 +78,114 @@ describe("Failover", () => {
       expect(yield* active(failover)).toBe("second")
     }))
 
-  it.prop("a probe never moves away from the primary, and only the right number of healthy ones move back", [
-    fc.integer({ min: 1, max: 5 }),
-    fc.array(fc.boolean())
-  ], ([failbackAfter, probes]) => {
-    let state: Failover.State = { active: 2, healthyProbes: 0 }
-    let row = 0
-    for (const healthy of probes) {
-      row = healthy ? row + 1 : 0
-      const before = state
-      state = Failover.probed(state, healthy, failbackAfter)
-      if (before.active === 0) expect(state).toBe(before)
-      else expect(state.active).toBe(row >= failbackAfter ? 0 : 2)
-    }
-  })
+  it.scoped("leaves an implementation whose probes fail, for one that is well", () =>
+    Effect.gen(function*() {
+      const well = new Set([0, 1, 2])
+      const check = (implementation: number) => well.has(implementation) ? Effect.void : Effect.fail("down")
+      const failover = yield* Failover.make({ ...values, check, failoverAfter: 2, failbackAfter: 2 })
+      yield* TestClock.adjust("1 minute")
+      well.delete(0)
+      well.delete(1)
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* active(failover)).toBe("primary")
+      yield* TestClock.adjust("10 seconds")
+      // the first backup is down as well
+      expect(yield* active(failover)).toBe("second")
+      well.add(0)
+      yield* TestClock.adjust("20 seconds")
+      // well again, and held
+      expect(yield* active(failover)).toBe("second")
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* active(failover)).toBe("primary")
+    }))
+
+  it.scoped("stays where it is while nothing is well", () =>
+    Effect.gen(function*() {
+      const failover = yield* Failover.make({ ...values, check: () => Effect.fail("down"), failoverAfter: 1 })
+      yield* TestClock.adjust("1 minute")
+      expect(yield* active(failover)).toBe("primary")
+      // and a remedy has nowhere to go
+      expect((yield* Effect.flip(failover.failover)).active).toBe("primary")
+    }))
 
   it("refuses a backup named primary and bad numbers", () => {
     expect(() => Failover.make({ name: "x", primary: 1, backups: { primary: 2 } })).toThrow(/backups/)
     expect(() => Failover.make({ ...values, failbackAfter: 0 })).toThrow(/failbackAfter.*got 0/)
+    expect(() => Failover.make({ ...values, holdFor: "1 minute", maxHold: "30 seconds" })).toThrow(/maxHold.*60000 ms/)
+  })
+})
+
+const settings: State.Settings = {
+  implementations: 3,
+  failoverAfter: 2,
+  failbackAfter: 2,
+  holdFor: 30,
+  maxHold: 240,
+  resetAfter: 300
+}
+
+describe("FailoverState", () => {
+  const world = fc.array(
+    fc.record({
+      healthy: fc.tuple(fc.boolean(), fc.boolean(), fc.boolean()),
+      wait: fc.integer({ min: 1, max: 20 }),
+      asked: fc.option(fc.constantFrom("failover" as const, "failback" as const), { freq: 12 })
+    }),
+    { maxLength: 120 }
+  )
+
+  it.prop(
+    "has one active implementation, leaves it only for one that is well, and holds a backup as long as it should",
+    [
+      world
+    ],
+    ([world]) => {
+      let now = 0
+      let state = State.initial(3, now)
+      for (const { asked, healthy, wait } of world) {
+        now += wait
+        const before = state
+        if (asked === "failover") state = State.failover(state, now, settings) ?? state
+        else if (asked === "failback") state = State.failback(state, now)
+        else state = State.probed(state, healthy, now, settings)
+        if (!(state.active >= 0 && state.active < 3)) expect(state.active).toBeLessThan(3)
+        if (state.active === before.active) continue
+        // a probe's own decisions
+        if (asked === null) {
+          expect(healthy[state.active]).toBe(true)
+          const left = -state.streaks[before.active]! >= settings.failoverAfter
+          if (!left) {
+            expect(state.active).toBe(0)
+            expect(now - before.switchedAt).toBeGreaterThanOrEqual(State.hold(before, settings))
+          }
+        }
+        if (state.active === 0 && asked !== "failback") {
+          expect(state.streaks[0]).toBeGreaterThanOrEqual(settings.failbackAfter)
+        }
+      }
+    },
+    modelRuns
+  )
+
+  it("does not follow a primary that comes and goes: the way back takes twice as long each time", () => {
+    let now = 0
+    let state = State.initial(2, now)
+    const two = { ...settings, implementations: 2 }
+    const held: Array<number> = []
+    for (let left = 0; held.length < 5; now += 10) {
+      // it fails as soon as it is active, and is well as soon as it is not
+      const before = state
+      state = State.probed(state, [state.active !== 0, true], now, two)
+      if (before.active === 0 && state.active === 1) left = now
+      if (before.active === 1 && state.active === 0) held.push(now - left)
+    }
+    expect(held).toEqual([30, 60, 120, 240, 240])
+  })
+
+  it("trusts a primary as before when it was well for long enough", () => {
+    const state = { ...State.initial(2, 0), active: 0, flaps: 3, failedBackAt: 0 }
+    expect(State.failover(state, 299, settings)?.flaps).toBe(4)
+    expect(State.failover(state, 300, settings)?.flaps).toBe(0)
   })
 })
 
