@@ -413,11 +413,9 @@ describe("Healing", () => {
       ["`queueDepth`", `below ${HealthCheck.defaults.queueDepth}`],
       ["`responseTime`", `below ${HealthCheck.defaults.responseTime}`]
     ])
-    expect(rows.slice(17, 20)).toEqual([
-      ["`probeEvery`", Failover.defaults.probeEvery],
-      ["`probeTimeout`", Failover.defaults.probeTimeout],
-      ["`failbackAfter`", `${Failover.defaults.failbackAfter}`]
-    ])
+    expect(rows.slice(17, 24)).toEqual(
+      Object.entries(Failover.defaults).map(([option, value]) => [`\`${option}\``, `${value}`])
+    )
     expect(Duration.decode(Restartable.defaults.cooldown)).toEqual(Duration.decode(Remedy.defaults.cooldown))
   })
 })
