@@ -67,7 +67,7 @@ export const make: Effect.Effect<Service> = Effect.sync(() => {
     })
 
   return {
-    capabilities: new Set(),
+    capabilities: new Set(["transaction"]),
 
     begin: (request) =>
       withTime((nanos, millis): Begin => {

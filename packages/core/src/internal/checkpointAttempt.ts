@@ -125,7 +125,7 @@ const own = <A, E, R, S>(
     const answered = yield* Clock.currentTimeNanos
     const steps = new Steps(host, store, life, forks, claimed, answered)
     attended.enter(life, steps)
-    const timer = yield* setEnd(life, claimed, answered)
+    const timer = yield* setEnd(life, steps, claimed, answered)
     const keeper = yield* Effect.fork(Effect.interruptible(life.keep))
 
     const body = Effect.provideService(request.body, CurrentRun, steps)
@@ -180,24 +180,25 @@ const own = <A, E, R, S>(
   })
 }
 
-/** Sets when or why the run shall end before its body does: the fiber that waits for its deadline, if it has one. */
+/** Sets when or why the run shall end before its body does: the fiber that sees to it, if there is need of one. */
 const setEnd = (
   life: Life,
+  steps: Steps,
   { now, run }: CheckpointStore.Claimed,
   answered: bigint
 ): Effect.Effect<Fiber.RuntimeFiber<void> | undefined> => {
-  if (Option.isSome(run.cancelled)) {
-    life.ending = { _tag: "Cancelled", reason: run.cancelled.value }
-    return Effect.succeed(undefined)
-  }
-  if (Option.isNone(run.deadlineAt)) return Effect.succeed(undefined)
-  const deadlineAt = run.deadlineAt.value
-  const ending: Ending = { _tag: "DeadlineExceeded", deadlineAt }
-  if (deadlineAt <= now) {
+  const ending: Ending | undefined = Option.isSome(run.cancelled)
+    ? { _tag: "Cancelled", reason: run.cancelled.value }
+    : Option.isSome(run.deadlineAt)
+    ? { _tag: "DeadlineExceeded", deadlineAt: run.deadlineAt.value }
+    : undefined
+  if (ending === undefined) return Effect.succeed(undefined)
+  if (ending._tag === "Cancelled" || ending.deadlineAt <= now) {
     life.ending = ending
-    return Effect.succeed(undefined)
+    // its body is run once more to see what it had done, as far as that goes; code that hangs before its next step does not
+    return Effect.fork(Effect.interruptible(Effect.zipRight(steps.rest(), Effect.suspend(() => life.stop))))
   }
-  const until = answered + BigInt(Math.round((deadlineAt - now) * 1e6))
+  const until = answered + BigInt(Math.round((ending.deadlineAt - now) * 1e6))
   return Effect.fork(Effect.interruptible(Effect.zipRight(sleepUntil(until), life.end(ending))))
 }
 

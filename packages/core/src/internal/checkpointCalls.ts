@@ -309,13 +309,17 @@ export class Calls {
     })
   }
 
-  /** When every recorded step, or every one before `seq`, has been called again, or none was for a second. */
-  protected replayed(seq?: number): Effect.Effect<void> {
-    const isQuiet: Effect.Effect<void> = Effect.suspend(() => {
+  /** When no step was replayed for a while. */
+  rest(): Effect.Effect<void> {
+    return Effect.suspend(() => {
       const before = this.replays
-      return Effect.flatMap(Effect.sleep(quiet), () => before === this.replays ? Effect.void : isQuiet)
+      return Effect.flatMap(Effect.sleep(quiet), () => before === this.replays ? Effect.void : this.rest())
     })
-    const awaited = Effect.raceFirst(this.until(() => History.isReplayed(this.history, seq)), isQuiet)
+  }
+
+  /** When every recorded step, or every one before `seq`, has been called again, or will not be any more. */
+  protected replayed(seq?: number): Effect.Effect<void> {
+    const awaited = Effect.raceFirst(this.until(() => History.isReplayed(this.history, seq)), this.rest())
     // the fibers of the race are none of the body's
     return Effect.provideService(awaited, CurrentStep, Option.some(runningStep(this.runId, "replay")))
   }
@@ -359,8 +363,8 @@ export class Calls {
 /** The outcome of a sleep and of a compensation. */
 export const done = `{"_tag":"Success"}`
 
-/** A run that ends waits so long for recorded steps to be called again. */
-const quiet = Duration.seconds(1)
+/** A run that ends waits so long for its code to come to its next step. */
+const quiet = Duration.seconds(10)
 
 /** A time of the store on this process's monotonic clock; `at` is when its clock was at `now`, or a little later. */
 const wake = (wakeAt: Option.Option<number>, now: number, at: bigint): bigint | undefined =>
