@@ -15,7 +15,6 @@ import type * as Sharding from "@effect/cluster/Sharding"
 import type { SocketServerError } from "@effect/platform/SocketServer"
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
 import { CheckpointEngine } from "@firebreak/core/CheckpointEngine"
 import { StoreError } from "@firebreak/core/StoreError"
 import * as Context from "effect/Context"
@@ -25,7 +24,7 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import * as Database from "./internal/database.js"
 import { make } from "./internal/engine.js"
-import * as MemoryJournal from "./internal/memoryJournal.js"
+import * as Memory from "./internal/memoryEngine.js"
 import * as Check from "./internal/options.js"
 import * as Replies from "./internal/replies.js"
 import * as Cluster from "./internal/sharding.js"
@@ -148,10 +147,7 @@ export const layerClient = (options: ClientOptions): Layer.Layer<CheckpointEngin
  * @since 0.1.0
  * @category layers
  */
-export const layerMemory: Layer.Layer<CheckpointEngine> = Layer.scoped(
-  CheckpointEngine,
-  make({ journal: MemoryJournal.make, capabilities: [], patience: 0, local: true })
-).pipe(Layer.provide(WorkflowEngine.layerMemory))
+export const layerMemory: Layer.Layer<CheckpointEngine> = Layer.unwrapEffect(Effect.map(Memory.held, Memory.layer))
 
 /**
  * As `layer`, with what else of the runner can be asked: its shards and the database.

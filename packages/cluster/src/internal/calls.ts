@@ -16,7 +16,7 @@ import * as Events from "@firebreak/core/Events"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -360,11 +360,12 @@ export class Calls {
     sent: Effect.Effect<Option.Option<string>, unknown>
   ): Effect.Effect<Option.Option<string>> {
     return Effect.gen(this, function*() {
-      const wakeAt = Option.isSome(duration) ? yield* this.wakeAt(clock, started, duration.value) : Infinity
+      let wakeAt: number | undefined
       while (true) {
         this.news.unsafeClose()
         const found = yield* persistently(sent)
         if (Option.isSome(found)) return found
+        wakeAt ??= yield* this.wakeAt(clock, started, duration)
         const left = wakeAt - (yield* Clock.currentTimeMillis)
         if (left <= 0) return Option.none<string>()
         const news = Number.isFinite(wakeAt) ? Effect.race(sleepUntil(wakeAt), this.news.await) : this.news.await
@@ -383,17 +384,19 @@ export class Calls {
   private wakeAt(
     clock: string,
     { branch, kind, name }: Omit<Store.Started, "wakeAt" | "startedAt" | "runId">,
-    duration: Duration.Duration
+    duration: Option.Option<Duration.Duration>
   ): Effect.Effect<number> {
-    const { deferreds, run, started } = this.recorded
-    // its clock has rung, whatever the time is here
-    if (deferreds.has(Model.rung(clock))) return Effect.succeed(0)
-    const before = started.find((other) => other.name === name && other.kind === kind)
-    if (before !== undefined && Option.isSome(before.wakeAt)) return Effect.succeed(before.wakeAt.value)
-    return Effect.flatMap(Clock.currentTimeMillis, (startedAt) =>
-      persistently(
-        this.wiring.journal.wake(run, clock, duration, { runId: this.runId, name, kind, branch, startedAt })
-      ))
+    return Effect.flatMap(Clock.currentTimeMillis, (startedAt) => {
+      const { deferreds, run, started } = this.recorded
+      // its clock has rung, whatever the time is here
+      if (deferreds.has(Model.rung(clock))) return Effect.succeed(startedAt)
+      const before = started.find((other) => other.name === name && other.kind === kind)
+      const left = before === undefined
+        ? duration
+        : Option.map(before.wakeAt, (wakeAt) => Duration.millis(Math.max(0, wakeAt - startedAt)))
+      const step = before === undefined ? { runId: this.runId, name, kind, branch, startedAt } : undefined
+      return persistently(this.wiring.journal.wake(run, clock, step, left))
+    })
   }
 
   /** Gives up this fiber; the run is suspended when all have. */

@@ -173,13 +173,19 @@ export const make = (options: Options): Effect.Effect<Engine.Service, never, Wor
 
       resumeAll: ({ concurrency, except }) =>
         Effect.gen(function*() {
+          // those that another process executes go on by themselves
           const heads = yield* journal.stopped(Array.from(registered.keys()))
           return yield* Effect.forEach(heads.filter((head) => except?.(head.run.runId) !== true), (head) => {
             const { runId, workflow } = head.run
             const program = registered.get(workflow)
             const exit = program === undefined
               ? Effect.succeed(Exit.void)
-              : Effect.exit(Effect.provide(settled(program.definition, head), program.context))
+              : Effect.exit(
+                Effect.provide(
+                  Effect.zipRight(journal.resume(head), settled(program.definition, head)),
+                  program.context
+                )
+              )
             return Effect.map(exit, (exit) => ({ runId, workflow, exit }))
           }, { concurrency })
         }),

@@ -19,6 +19,8 @@ export interface Head {
 export type Deferreds = ReadonlyMap<string, string>
 
 export interface Records extends Head, Store.Progress {
+  /** Gives a signal up, unless it was sent: what was first under the name. Wakes nothing. */
+  readonly expire: (runId: string, name: string) => Effect.Effect<string, StoreError>
   readonly deferreds: Deferreds
 }
 
@@ -36,6 +38,8 @@ export interface Journal {
   readonly stopped: (workflows: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Head>, StoreError>
   /** Sends something to a run, begun or not, and wakes it; what was sent first under the name. */
   readonly offer: (runId: string, name: string, value: string) => Effect.Effect<string, StoreError>
+  /** Gives a signal up, unless it was sent: what was first under the name. Wakes nothing. */
+  readonly expire: (runId: string, name: string) => Effect.Effect<string, StoreError>
   readonly deferreds: (runId: string) => Effect.Effect<Deferreds, StoreError>
   readonly clear: (runId: string) => Effect.Effect<boolean, StoreError>
   readonly prune: (options: { readonly olderThan: Duration.Duration }) => Effect.Effect<number, StoreError>
@@ -45,12 +49,12 @@ export interface Journal {
 
   // the run itself, while it is executed in this process
 
-  /** Wakes the run when the time is over, and records what was begun with it; when that is. */
+  /** Has a clock wake the run, and records what waits for it; the time it rings, by the wall clock. */
   readonly wake: (
     run: Store.Run,
     clock: string,
-    duration: Duration.Duration,
-    started?: Omit<Store.Started, "wakeAt">
+    started: Omit<Store.Started, "wakeAt"> | undefined,
+    duration: Option.Option<Duration.Duration>
   ) => Effect.Effect<number, StoreError>
   /** The attempt that the engine is told an activity is: under an old one it gives what it had then. */
   readonly attempt: () => number

@@ -4,9 +4,10 @@ import * as DurableDeferred from "@effect/workflow/DurableDeferred"
 import * as Workflow from "@effect/workflow/Workflow"
 import type { RunError } from "@firebreak/core/CheckpointError"
 import * as CheckpointError from "@firebreak/core/CheckpointError"
-import type { Signal as SentSignal } from "@firebreak/core/CheckpointStore"
+import type { Run, Signal as SentSignal } from "@firebreak/core/CheckpointStore"
 import { StoreError } from "@firebreak/core/StoreError"
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -22,6 +23,16 @@ export const Begun = Schema.Struct({
   deadlineAt: Schema.NullOr(Schema.Number)
 })
 export type Begun = typeof Begun.Type
+
+/** How a run was begun. */
+export const begunOf = ({ deadlineAt, key, parent, payload, runId, version }: Run): Begun => ({
+  runId,
+  key,
+  payload,
+  version,
+  parent: Option.getOrNull(parent),
+  deadlineAt: Option.getOrNull(deadlineAt)
+})
 
 /** How a run ended. */
 export const Ended = Schema.Struct({ status: Schema.Literal("succeeded", "failed", "cancelled"), exit: Schema.String })
@@ -97,9 +108,13 @@ export const deferred = {
 /** Names of the clocks of a run. */
 export const clock = {
   deadline: "deadline",
+  child: (name: string) => `child/${name}`,
   sleep: (name: string) => `sleep/${name}`,
   signal: (name: string) => `signal/${name}`
 } as const
+
+/** A wait without an end is a clock that does not ring in anybody's time, so that one can see what is waited for. */
+export const forever = Duration.days(365_000)
 
 /** What a clock that rings sends to its run. */
 export const rung = (clock: string): string => `DurableClock/${clock}`

@@ -2,6 +2,7 @@
 import * as MachineId from "@effect/cluster/MachineId"
 import * as Snowflake from "@effect/cluster/Snowflake"
 import type * as Store from "@firebreak/core/CheckpointStore"
+import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Deferreds, Head, Records } from "./journal.js"
@@ -127,14 +128,14 @@ export const recordsOf = (runId: string, rows: ReadonlyArray<Row>): Option.Optio
     if (Option.isNone(name)) continue
     if (row.entity_type === clockType) {
       const [kind, ...rest] = name.value.split("/")
-      if (kind !== "sleep" && kind !== "signal") continue
+      if (kind !== "sleep" && kind !== "signal" && kind !== "child") continue
       started.push({
         runId,
         name: rest.join("/"),
         kind,
         branch: "main",
         startedAt: timeOf(row.id),
-        wakeAt: Option.map(Option.fromNullable(row.deliver_at), Number)
+        wakeAt: Option.filter(Option.map(Option.fromNullable(row.deliver_at), Number), isInTime)
       })
     } else if (row.tag === "activity") {
       const recorded = row.reply === null ? Option.none() : Recorded(row.reply)
@@ -168,6 +169,9 @@ export const recordsOf = (runId: string, rows: ReadonlyArray<Row>): Option.Optio
     deferreds
   }))
 }
+
+/** Whether a clock ever rings. */
+const isInTime = (time: number): boolean => time < Duration.toMillis(Model.forever)
 
 /** Where the engine keeps its clocks. */
 export const clockType = "Workflow/-/DurableClock"

@@ -135,7 +135,7 @@ export class ClusterRun extends Calls implements Engine.RunningRun {
         (found) => {
           // whoever is first, run or sender, decides whether it came in time
           const text = Option.match(found, {
-            onNone: () => persistently(journal.offer(runId, key, Model.expiredText)),
+            onNone: () => persistently(journal.expire(runId, key)),
             onSome: Effect.succeed
           })
           return this.record(
@@ -199,7 +199,7 @@ export class ClusterRun extends Calls implements Engine.RunningRun {
 
   private waitForChild(step: string, branch: Branch, childId: string): Effect.Effect<Option.Option<string>> {
     const started = { name: step, kind: "child", branch } as const
-    return this.waitFor("", started, Option.none(), this.sent(Model.deferred.child(childId)))
+    return this.waitFor(Model.clock.child(step), started, Option.none(), this.sent(Model.deferred.child(childId)))
   }
 
   private sent(key: string): Effect.Effect<Option.Option<string>, unknown> {
@@ -259,7 +259,11 @@ export class ClusterRun extends Calls implements Engine.RunningRun {
       const program = yield* Effect.either(definition.program(run.payload))
       if (program._tag === "Left") return yield* this.stop(Cause.fail(codecError(runId, null, program.left)))
 
+      const now = yield* Clock.currentTimeMillis
       if (Option.isSome(run.cancelled)) this.ending = new RunCancelled({ runId, reason: run.cancelled.value })
+      else if (Option.isSome(run.deadlineAt) && run.deadlineAt.value <= now) {
+        this.ending = new RunDeadlineExceeded({ runId, deadlineAt: run.deadlineAt.value })
+      }
       const keeper = yield* Effect.fork(Effect.interruptible(this.keepDeadline))
       const body: Effect.Effect<unknown, unknown> = Effect.provideService(program.right, Engine.CurrentRun, this)
       const exit = yield* this.work(body)
@@ -339,7 +343,9 @@ export class ClusterRun extends Calls implements Engine.RunningRun {
       const { run } = this.recorded
       if (Option.isSome(run.deadlineAt)) {
         const left = run.deadlineAt.value - (yield* Clock.currentTimeMillis)
-        yield* persistently(journal.wake(run, Model.clock.deadline, Duration.millis(Math.max(1, left))))
+        yield* persistently(
+          journal.wake(run, Model.clock.deadline, undefined, Option.some(Duration.millis(Math.max(1, left))))
+        )
       }
       yield* journal.suspending(this.runId)
       return yield* Workflow.suspend(this.instance)

@@ -1,4 +1,5 @@
 /** The journal of the cluster: the tables of the engine itself, read as they are. */
+import * as EntityId from "@effect/cluster/EntityId"
 import { Sharding } from "@effect/cluster/Sharding"
 import * as Snowflake from "@effect/cluster/Snowflake"
 import * as SqlClient from "@effect/sql/SqlClient"
@@ -32,6 +33,9 @@ const name = "cluster"
 const executionId = (runId: string): string => createHash("sha256").update(runId).digest("hex").slice(0, 32)
 
 const entityType = (runId: string): string => `Workflow/${Model.nameOf(runId)}`
+
+/** As the engine shortens what is too long for its column. */
+const messageId = (key: string): string => key.length <= 255 ? key : createHash("sha256").update(key).digest("hex")
 
 /** The rows of finished runs that one transaction of `prune` removes. */
 const batch = 500
@@ -180,6 +184,26 @@ export const make = (poll: number) =>
           yield* active.get(runId)?.hear ?? Effect.void
           return first ?? value
         }).pipe(of("send")),
+      expire: (runId, name) =>
+        Effect.gen(function*() {
+          const id = String(yield* sharding.getSnowflake)
+          const row = {
+            id,
+            request_id: id,
+            message_id: messageId(`${entityType(runId)}/${executionId(runId)}/deferred/${name}`),
+            shard_id: String(sharding.getShardId(EntityId.make(executionId(runId)), "default")),
+            entity_type: entityType(runId),
+            entity_id: executionId(runId),
+            kind: 0,
+            tag: "deferred",
+            payload: JSON.stringify({ name, exit: { _tag: "Success", value: Model.expiredText } }),
+            headers: "{}",
+            // nobody is to be told
+            processed: true
+          }
+          yield* sql`INSERT INTO ${messages} ${sql.insert(row)} ON CONFLICT (message_id) DO NOTHING`
+          return (yield* deferreds(runId)).get(name) ?? Model.expiredText
+        }).pipe(of("expire")),
       deferreds: (runId) => of("load")(deferreds(runId)),
       clear: (runId) =>
         Effect.gen(function*() {
@@ -224,14 +248,14 @@ export const make = (poll: number) =>
           return pruned
         }).pipe(of("prune")),
       leaving: sharding.isShutdown,
-      wake: (run, clock, duration) =>
+      wake: (run, clock, _, duration) =>
         Effect.gen(function*() {
           const now = yield* Clock.currentTimeMillis
           yield* workflows.scheduleClock(Model.workflow(run.workflow), {
             executionId: executionId(run.runId),
-            clock: DurableClock.make({ name: clock, duration })
+            clock: DurableClock.make({ name: clock, duration: Option.getOrElse(duration, () => Model.forever) })
           })
-          return now + Duration.toMillis(duration)
+          return Option.match(duration, { onNone: () => Infinity, onSome: (left) => now + Duration.toMillis(left) })
         }).pipe(of("start")),
       attempt: () => 1,
       // the engine's own tables hold it

@@ -29,7 +29,7 @@ import { waitTests } from "../internal/checkpointEngineWaits.js"
 export interface Options {
   /** What the engine claims, and is tested for. */
   readonly capabilities: ReadonlyArray<Capability>
-  /** Lets time pass. Default: `TestClock.adjust`. */
+  /** Lets time pass. Default: `TestClock.adjust`; with another the tests run in real time. */
   readonly advance?: ((duration: Duration.Duration) => Effect.Effect<void>) | undefined
   /** What the durations in the tests are multiples of. Default 1 second. */
   readonly unit?: Duration.DurationInput | undefined
@@ -51,6 +51,7 @@ export const suite = <E>(
 ): void => {
   const unit = Duration.decode(options.unit ?? "1 second")
   const advance = options.advance ?? TestClock.adjust
+  const test = options.advance === undefined ? it.scoped : it.scopedLive
   const pass = (units: number) => advance(Duration.times(unit, units))
 
   const worldOf = (engine: Layer.Layer<CheckpointEngine, E>): EngineContract.World => {
@@ -83,7 +84,7 @@ export const suite = <E>(
   }
 
   describe(`${name}: CheckpointEngine contract`, () => {
-    it.scoped("claims what it is tested for", () =>
+    test("claims what it is tested for", () =>
       Effect.gen(function*() {
         const context = yield* Layer.build(yield* records)
         const claims = Array.from(Context.get(context, CheckpointEngine).capabilities).toSorted()
@@ -92,7 +93,7 @@ export const suite = <E>(
 
     for (const { body, needs, title } of [...EngineContract.tests, ...waitTests, ...featureTests]) {
       if (!needs.every((capability) => options.capabilities.includes(capability))) continue
-      it.scoped(title, () => Effect.flatMap(records, (engine) => body(worldOf(engine))), options.timeout)
+      test(title, () => Effect.flatMap(records, (engine) => body(worldOf(engine))), options.timeout)
     }
   })
 }
