@@ -6,6 +6,7 @@
  */
 import * as Idempotency from "@firebreak/core/Idempotency"
 import type { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
+import type * as LoopGuard from "@firebreak/core/LoopGuard"
 import type { StoreError } from "@firebreak/core/StoreError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -132,6 +133,24 @@ export const isInDoubt = (name: ActionName, target: Target): Effect.Effect<boole
     Idempotency.get({ operation: name, key: keyOf(target) }),
     Option.exists(({ state }) => state === "in-doubt")
   )
+
+/**
+ * What was done about a service before this decision, in this incident and in others, as a `LoopGuard` takes it. It
+ * reaches back as far as actions are remembered.
+ *
+ * @since 0.1.0
+ * @category actions
+ */
+export const doneBefore = (
+  target: Target
+): Effect.Effect<ReadonlyArray<LoopGuard.Action & { readonly at: number }>, StoreError, IdempotencyStore> =>
+  Effect.map(Idempotency.list(), (records) =>
+    records.flatMap(({ key, operation, startedAt, state }) => {
+      const [, service] = key.split("/")
+      return state !== "started" && service === target.service && key !== keyOf(target)
+        ? [{ action: operation, arguments: { service }, at: startedAt }]
+        : []
+    }))
 
 // -----------------------------------------------------------------------------
 // internal

@@ -8,6 +8,7 @@ import * as Backoff from "@firebreak/core/Backoff"
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import * as Deadline from "@firebreak/core/Deadline"
 import * as Events from "@firebreak/core/Events"
+import * as LoopGuard from "@firebreak/core/LoopGuard"
 import * as Policy from "@firebreak/core/Policy"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -16,7 +17,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import { act, Attempt, attemptText, isInDoubt } from "./Actions.js"
+import { act, Attempt, attemptText, doneBefore, isInDoubt } from "./Actions.js"
 import "./AgentEvents.js"
 import { diagnose, type Diagnosis } from "./Diagnosis.js"
 import { Incident } from "./Incident.js"
@@ -71,6 +72,9 @@ export class Limits extends Context.Reference<Limits>()("incident-agent/Limits",
     maxConsecutiveFailures: 5,
     /** The wait between them. */
     retryEvery: Duration.seconds(5),
+    /** How often a service may get the same remedy within a while, all its incidents together, before a human is asked. */
+    maxRepeats: 3,
+    repeatsWithin: Duration.hours(1),
     /** How long a fix may take to show. */
     verifyFor: Duration.seconds(30),
     /** How often it is looked for. */
@@ -165,10 +169,23 @@ const applied = (name: ActionName): Attempt => ({ name, outcome: "applied" })
 
 const remediate = (incident: Incident, { actions: names, decidedAt }: Plan) =>
   Effect.gen(function*() {
-    const { maxConsecutiveFailures, retryEvery } = yield* Limits
+    const { maxConsecutiveFailures, maxRepeats, repeatsWithin, retryEvery } = yield* Limits
+    const { service } = incident
+    const target = { incident: incident.incident_id, service, decidedAt }
+    const guard = yield* LoopGuard.make({
+      name: "incident-agent",
+      maxRepeats,
+      within: repeatsWithin,
+      history: yield* Effect.orDie(doneBefore(target))
+    })
     const attempted: Array<Attempt> = []
     for (const name of names) {
-      const target = { incident: incident.incident_id, service: incident.service, decidedAt }
+      // an incident that keeps coming back is not mended by what did not mend it
+      yield* Effect.mapError(
+        guard.action({ action: name, arguments: { service } }),
+        ({ evidence }) =>
+          new RemediationFailed({ detail: `${service} keeps failing: ${LoopGuard.explain(evidence)}`, attempted })
+      )
       // a policy tells of the retries that happen, and of no other
       const retried = Policy.make({
         retry: {

@@ -193,6 +193,23 @@ describe("The incident agent", () => {
       expect(secondsOf(eventsOf(world, "IncidentEscalated"))).toEqual([30])
     }).pipe(Effect.provide(layer()), seeded(1)))
 
+  it.effect("mends the same trouble of a service three times an hour, then asks a human before it does so again", () =>
+    Effect.gen(function*() {
+      const world = yield* World
+      const reasons: Array<string> = []
+      for (let i = 1; i <= 4; i++) {
+        const incident = new Incident.Incident({ ...about("search-api"), incident_id: `INC-${i}` })
+        const { outcome } = yield* handle([], incident)
+        reasons.push(outcome._tag === "Left" && outcome.left._tag === "Escalated" ? outcome.left.reason : outcome._tag)
+      }
+      expect(reasons.map((reason) => reason.replace(/\d\.\d %.*/, ""))).toEqual([
+        ...Array.from({ length: 3 }, () => "the fix did not help: "),
+        "search-api keeps failing: \"restart_pods\" was taken 3 times with the same arguments within 1h"
+      ])
+      expect(effects(world).filter((operation) => operation === "patchDeployment").length).toBe(3)
+      expect(eventsOf(world, "LoopStopped").map(({ guard }) => guard)).toEqual(["incident-agent"])
+    }).pipe(Effect.provide(layer()), seeded(1)))
+
   it.effect("gives up after 5 consecutive failures and tells the human what it did", () =>
     Effect.gen(function*() {
       const { outcome, world } = yield* handle([down("elasticache", { operation: "rebootCacheCluster" })])
