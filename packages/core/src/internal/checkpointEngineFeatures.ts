@@ -103,10 +103,11 @@ const ends: ReadonlyArray<Test> = [
         assert.strictEqual(yield* process([flow.layer], failsWith(again(flow.run(one)))), "RunDeadlineExceeded")
         assert.deepStrictEqual(take(), ["a", "undo a 1"])
 
-        const stuck = flowOf(Effect.as(Checkpoint.step("stuck", {}, Effect.never), []), {
-          deadline: Duration.times(unit, 5)
-        })
+        const begun = yield* Deferred.make<void>()
+        const hanging = Checkpoint.step("stuck", {}, Effect.zipRight(Deferred.succeed(begun, undefined), Effect.never))
+        const stuck = flowOf(Effect.as(hanging, []), { deadline: Duration.times(unit, 5) })
         const fiber = yield* Effect.forkScoped(process([stuck.layer], failsWith(stuck.run({ ...one, id: "two" }))))
+        yield* Deferred.await(begun)
         yield* pass(6)
         assert.strictEqual(yield* Fiber.join(fiber), "RunDeadlineExceeded")
       })
