@@ -11,7 +11,7 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import type { CheckpointEngine } from "@firebreak/core/CheckpointEngine"
-import { CheckpointStore } from "@firebreak/core/CheckpointStore"
+import { CheckpointStore, type Damage } from "@firebreak/core/CheckpointStore"
 import { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
 import type { StoreError } from "@firebreak/core/StoreError"
 import * as Context from "effect/Context"
@@ -39,6 +39,12 @@ export interface SqliteOptions {
    * and fails. Default 5 seconds.
    */
   readonly transactionTimeout?: Duration.DurationInput | undefined
+  /**
+   * What becomes of a file that lacks what it once had (a cut end, a deleted `-wal`, an old backup), or whose unfinished
+   * runs are damaged. `refuse`: it is not opened. `isolate`: what is damaged answers `corrupt` until it is cleared, and
+   * the rest goes on. Default `refuse`.
+   */
+  readonly onDamage?: "refuse" | "isolate" | undefined
   /**
    * How many completed idempotency records are kept in memory; 0 for none. A kept record is read from the file again
    * after a second, so that is how long a reset by another process may go unnoticed. Default 10,000.
@@ -84,6 +90,7 @@ export interface PostgresOptions {
 export const defaults = {
   busyTimeout: "5 seconds",
   transactionTimeout: "5 seconds",
+  onDamage: "refuse",
   cachedResults: 10_000
 } as const
 
@@ -141,6 +148,20 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<Services, Store
       })
     )
   )
+}
+
+/**
+ * Looks through a SQLite file for damage: what it lacks, pages that cannot be read, records that were altered. Nothing
+ * runs and nothing is changed; it also opens a file that `layerSqlite` refuses.
+ *
+ * @since 0.1.0
+ * @category repair
+ */
+export const verify = (
+  options: Pick<SqliteOptions, "filename" | "busyTimeout">
+): Effect.Effect<ReadonlyArray<Damage>, StoreError> => {
+  const settings = resolve({ ...options, onDamage: "isolate" })
+  return Effect.scoped(Effect.flatMap(SqliteClient.make(settings), SqliteCheckpoints.verify))
 }
 
 /**
@@ -206,6 +227,7 @@ const resolve = (options: SqliteOptions) => {
     filename,
     busyTimeout: Options.millis("busyTimeout", options.busyTimeout ?? defaults.busyTimeout),
     transactionTimeout: Options.millis("transactionTimeout", options.transactionTimeout ?? defaults.transactionTimeout),
+    onDamage: Options.oneOf("onDamage", options.onDamage ?? defaults.onDamage, ["refuse", "isolate"]),
     cachedResults: Options.whole("cachedResults", options.cachedResults ?? defaults.cachedResults, 0)
   }
 }

@@ -14,9 +14,10 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import * as SqlStore from "../src/SqlStore.js"
+import * as Child from "./fixtures/child.js"
 import { temporaryFile } from "./fixtures/temporary.js"
 
 const open = (options: SqlStore.SqliteOptions) =>
@@ -233,7 +234,11 @@ describe("damage", () => {
         const filename = yield* temporaryFile
         yield* withRun(filename, 3)
         yield* tamper(filename, sql)
-        const { runs } = yield* open({ filename })
+        const refused = yield* Effect.flip(open({ filename }))
+        assert.strictEqual(refused.reason, "corrupt")
+        assert.include(refused.detail, named)
+        assert.isTrue((yield* SqlStore.verify({ filename })).some(({ detail }) => detail.includes(named)))
+        const { runs } = yield* open({ filename, onDamage: "isolate" })
         for (const use of [Effect.asVoid(runs.begin(begin)), Effect.asVoid(runs.load("r"))]) {
           const error = yield* Effect.flip(use)
           assert.strictEqual(error.reason, "corrupt")
@@ -257,6 +262,121 @@ describe("damage", () => {
       const error = yield* Effect.flip(actions.claim(ask("a")))
       assert.strictEqual(error.reason, "corrupt")
       assert.include(error.detail, `key "a" of operation "op"`)
+    }))
+})
+
+describe("the anchor", () => {
+  /** A file with three steps of a run that has not ended, and another run that has. */
+  const prepared = Effect.gen(function*() {
+    const filename = yield* temporaryFile
+    yield* withRun(filename, 3)
+    yield* Effect.scoped(Effect.gen(function*() {
+      const { runs } = yield* open({ filename })
+      const { token } = claimed(yield* runs.begin({ ...begin, runId: "done" }))
+      yield* runs.finish({ runId: "done", token, status: "succeeded", exit: "1" })
+    }))
+    return filename
+  })
+
+  const isRefused = (filename: string, ...named: ReadonlyArray<string>) =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(open({ filename }))
+      assert.strictEqual(error.reason, "corrupt")
+      for (const text of named) assert.include(error.detail, text)
+    })
+
+  it.scoped("finds the last steps cut off, and an ended run lost", () =>
+    Effect.gen(function*() {
+      const filename = yield* prepared
+      yield* tamper(
+        filename,
+        "DELETE FROM firebreak_step WHERE seq = 2; DELETE FROM firebreak_run WHERE run_id = 'done'"
+      )
+      yield* isRefused(
+        filename,
+        `run "r" had 3 records after its beginning, and 2 of them are left`,
+        `run "done" is lost, with 1 records after its beginning`,
+        `${filename}-anchor`
+      )
+    }))
+
+  it.scoped("finds a backup put back, and an outcome that was taken away", () =>
+    Effect.gen(function*() {
+      const filename = yield* prepared
+      copyFileSync(filename, `${filename}.backup`)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { actions, runs } = yield* open({ filename })
+        claimed(yield* actions.claim(ask("a")))
+        const { token } = claimed(yield* runs.begin(begin))
+        yield* runs.save({ token, step: step(3) })
+        yield* runs.finish({ runId: "r", token, status: "succeeded", exit: "1" })
+      }))
+      copyFileSync(`${filename}.backup`, filename)
+      yield* isRefused(filename, "the file is older than it was", `run "r" had 5 records`)
+      // on purpose: without an anchor, what is there is taken for true
+      rmSync(`${filename}-anchor`)
+      const { runs } = yield* open({ filename })
+      assert.strictEqual(claimed(yield* runs.begin(begin)).steps.length, 3)
+    }))
+
+  it.scoped("finds a write-ahead log deleted", () =>
+    Effect.gen(function*() {
+      const filename = yield* prepared
+      const child = yield* Child.start("holder.ts", filename, "5")
+      yield* child.printed(5)
+      yield* child.kill("SIGKILL")
+      rmSync(`${filename}-wal`)
+      rmSync(`${filename}-shm`)
+      yield* isRefused(filename, `run "r"`)
+    }), 20_000)
+
+  it.scoped("isolates what is damaged when told so, until it is cleared", () =>
+    Effect.gen(function*() {
+      const filename = yield* prepared
+      yield* tamper(
+        filename,
+        "DELETE FROM firebreak_step WHERE seq = 2; DELETE FROM firebreak_run WHERE run_id = 'done'"
+      )
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { runs } = yield* open({ filename, onDamage: "isolate" })
+        for (const runId of ["r", "done"]) {
+          assert.strictEqual((yield* Effect.flip(runs.begin({ ...begin, runId }))).reason, "corrupt")
+        }
+        claimed(yield* runs.begin({ ...begin, runId: "another" }))
+        assert.strictEqual((yield* runs.verify!).length, 2)
+        for (const runId of ["r", "done"]) assert.isTrue(yield* runs.clear(runId))
+        assert.deepStrictEqual(yield* runs.verify!, [])
+      }))
+      yield* open({ filename })
+    }))
+
+  it.scoped("goes on after what was deleted, ended, died and was queued again on purpose", () =>
+    Effect.gen(function*() {
+      const filename = yield* prepared
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { runs } = yield* open({ filename })
+        assert.isTrue(yield* runs.clear("done"))
+        const { token } = claimed(yield* runs.begin({ ...begin, maxStalls: 0 }))
+        yield* runs.release({ runId: "r", token, failed: true })
+        assert.strictEqual((yield* runs.begin({ ...begin, maxStalls: 0 }))._tag, "Finished")
+      }))
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { runs } = yield* open({ filename })
+        assert.isTrue(yield* runs.requeue("r"))
+      }))
+      const { runs } = yield* open({ filename })
+      assert.strictEqual(claimed(yield* runs.begin(begin)).steps.length, 3)
+    }))
+
+  it.scoped("a torn or damaged line of it counts for nothing", () =>
+    Effect.gen(function*() {
+      const filename = yield* prepared
+      const anchor = `${filename}-anchor`
+      const text = readFileSync(anchor, "utf8")
+      writeFileSync(anchor, `${text.replace(/"done",1/, `"done",9`)}\n0123`)
+      yield* Effect.scoped(Effect.flatMap(open({ filename }), ({ runs }) => runs.begin({ ...begin, runId: "new" })))
+      yield* tamper(filename, "DELETE FROM firebreak_run WHERE run_id = 'new'")
+      yield* isRefused(filename, `run "new" is lost`)
     }))
 })
 

@@ -8,7 +8,7 @@ import { temporaryFile } from "./fixtures/temporary.js"
 
 const open = Effect.flatMap(
   temporaryFile,
-  (filename) => SqliteClient.make({ filename, busyTimeout: 1_000, transactionTimeout: 1_000 })
+  (filename) => SqliteClient.make({ filename, busyTimeout: 1_000, transactionTimeout: 1_000, onDamage: "refuse" })
 )
 
 const asked = (runId: string) => ({
@@ -75,7 +75,7 @@ describe("SqliteClient", () => {
       const filename = yield* temporaryFile
       const scope = yield* Scope.make()
       const client = yield* Scope.extend(
-        SqliteClient.make({ filename, busyTimeout: 1_000, transactionTimeout: 1_000 }),
+        SqliteClient.make({ filename, busyTimeout: 1_000, transactionTimeout: 1_000, onDamage: "refuse" }),
         scope
       )
       const asked = yield* Effect.fork(begin(client, "before"))

@@ -45,6 +45,7 @@ export interface Options {
   readonly filename: string
   readonly busyTimeout: number
   readonly transactionTimeout: number
+  readonly onDamage: "refuse" | "isolate"
 }
 
 /** Opens the file in a new writer thread, which ends with the scope after all that was asked has been committed. */
@@ -196,10 +197,11 @@ const said: Partial<Record<Name, string>> = {
   verifyActions: "verify"
 }
 
-const open = ({ busyTimeout, filename, transactionTimeout }: Options) =>
+const open = (options: Options) =>
   Effect.async<Writer, StoreError>((resume) => {
     const script = new URL("./sqliteWriter.js", import.meta.url)
-    const workerData: Start = { filename, busyTimeout, transactionTimeout, owner: Owner.make() }
+    const { filename } = options
+    const workerData: Start = { ...options, owner: Owner.make() }
     // without the parent's flags: a loader such as tsx would only slow the start
     const worker = new Worker(script, { workerData, execArgv: [] })
     const settle = (effect: Effect.Effect<Writer, StoreError>) => {

@@ -29,6 +29,14 @@ export const whole = (option: string, value: number, min: number): number => {
   return value
 }
 
+/** One of a few words. */
+export const oneOf = <A extends string>(option: string, value: A, words: ReadonlyArray<A>): A => {
+  if (!words.includes(value)) {
+    throw new InvalidOption(`SqlStore: ${option} must be one of ${words.map(show).join(", ")}, got ${show(value)}`)
+  }
+  return value
+}
+
 export const show = (value: unknown): string => {
   if (typeof value === "string") return JSON.stringify(value)
   return Duration.isDuration(value) ? Duration.format(value) : String(value)

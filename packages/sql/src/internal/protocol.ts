@@ -234,6 +234,8 @@ export interface Start {
   readonly busyTimeout: number
   /** Milliseconds that a transaction of the user may take. */
   readonly transactionTimeout: number
+  /** Whether a damaged file is refused, or only what is damaged in it. */
+  readonly onDamage: "refuse" | "isolate"
   readonly owner: string
 }
 

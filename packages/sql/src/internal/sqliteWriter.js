@@ -10,6 +10,7 @@
  */
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads"
 import * as Actions from "./writer/actions.js"
+import * as Anchor from "./writer/anchor.js"
 import { describe, isBusy } from "./writer/failure.js"
 import { open, watch } from "./writer/open.js"
 import * as RunAdmin from "./writer/runAdmin.js"
@@ -27,7 +28,7 @@ import * as Verify from "./writer/verify.js"
 
 /** @type {ReadonlySet<Name>} */
 const reads = new Set(
-  /** @type {const} */ (["get", "list", "load", "listRuns", "received", "verifyFile", "verifyRuns", "verifyActions"])
+  /** @type {const} */ (["get", "list", "load", "listRuns", "received", "verifyRuns", "verifyActions"])
 )
 
 /** @type {import("./protocol.js").Failure} */
@@ -35,14 +36,18 @@ const gone = { reason: "io", detail: "the file is gone: it was deleted or replac
 
 /**
  * @param {import("node:worker_threads").MessagePort} port
- * @param {ReturnType<typeof open>} opened
+ * @param {ReturnType<typeof openAt>} opened
  * @param {Start} start
  */
-const serve = (port, { db, ...info }, { busyTimeout, filename, owner, transactionTimeout }) => {
+const serve = (
+  port,
+  { db, used: { anchor, table }, ...info },
+  { busyTimeout, filename, owner, transactionTimeout }
+) => {
   const isGone = watch(filename)
   const token = db.prepare("UPDATE firebreak_meta SET value = value + 1 WHERE name = 'token' RETURNING value").pluck()
-  const context = { owner, nextToken: () => Number(token.get()) }
-  const table = RunTable.make(db)
+  let lastToken = 0
+  const context = { owner, nextToken: () => (lastToken = Number(token.get())) }
   const runs = Runs.make(db, context, table)
   const sqlRun = Sql.make(db)
   /** @type {Handlers<Grouped>} */
@@ -50,7 +55,7 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner, transactio
     ...Actions.make(db, context),
     ...runs,
     ...RunAdmin.make(db, context, table),
-    ...Verify.make(db, table),
+    ...Verify.make(db, table, filename),
     sqlRun
   }
 
@@ -63,15 +68,30 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner, transactio
   let closing = false
   let transactions = 0
 
+  /** What the last commit tells the anchor. @type {Array<Anchor.Entry>} */
+  let news = []
+
   const commit = () => {
+    const { advanced, gone } = table.changes
+    anchor.retract([...gone])
     commitNow.run()
     transactions++
+    for (const [runId, { count, hash }] of advanced) news.push(Anchor.run(runId, count, hash))
+    for (const runId of gone) table.isolated.delete(runId)
+    if (lastToken > 0) news.push(["token", lastToken])
+    forget()
+  }
+  const forget = () => {
+    lastToken = 0
+    table.changes.advanced.clear()
+    table.changes.gone.clear()
   }
   const rollback = () => {
     // a full disk or a failed write may have ended the transaction already
     if (db.inTransaction) db.exec("ROLLBACK")
     // a step may have been chained to one that is not there now
     table.heads.clear()
+    forget()
   }
   const session = Session.make({
     begin: () => beginWrite.run(),
@@ -89,6 +109,9 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner, transactio
   /** @param {ReadonlyArray<Answer>} answers */
   const answer = (answers) => {
     if (answers.length > 0) send({ _tag: "Answers", answers, transactions })
+    // after the answer, for nobody need wait for it
+    anchor.advance(news)
+    news = []
   }
 
   /**
@@ -219,6 +242,7 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner, transactio
     if (!closing) return
     session.close()
     if (queue.length > 0) return pump()
+    anchor.close()
     db.close()
     port.close()
   }
@@ -230,11 +254,28 @@ const serve = (port, { db, ...info }, { busyTimeout, filename, owner, transactio
   send({ _tag: "Opened", ...info })
 }
 
+/**
+ * Opens the file, and refuses one that is behind its anchor or damaged where runs are unfinished.
+ *
+ * @param {Start} start
+ */
+const openAt = (start) =>
+  open(start, (db) => {
+    const { filename, onDamage } = start
+    const table = RunTable.make(db)
+    const damage = Anchor.check(db, table, filename, table.running)
+    if (damage.length > 0 && onDamage === "refuse") throw Anchor.refusal(filename, damage)
+    for (const { detail, runId } of damage) if (runId !== null) table.isolated.set(runId, detail)
+    const anchor = Anchor.make(filename)
+    anchor.begin(db, table)
+    return { table, anchor }
+  })
+
 if (parentPort !== null) {
   /** @type {Start} */
   const start = workerData
   try {
-    serve(parentPort, open(start), start)
+    serve(parentPort, openAt(start), start)
   } catch (error) {
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
     parentPort.postMessage(/** @type {Reply} */ ({ _tag: "Failed", failure: describe(error) }))

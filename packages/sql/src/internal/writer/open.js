@@ -169,10 +169,12 @@ const configure = (db) => {
 /**
  * Opens the file, waiting up to `busyTimeout` milliseconds for another process's lock.
  *
+ * @template A
  * @param {{ readonly filename: string, readonly busyTimeout: number }} options
- * @returns {Opened}
+ * @param {(db: Database.Database) => A} use what is done first
+ * @returns {Opened & { readonly used: A }}
  */
-export const open = ({ busyTimeout, filename }) => {
+export const open = ({ busyTimeout, filename }, use) => {
   makeDirectory(dirname(resolve(filename)))
   if (statSync(filename, { throwIfNoEntry: false })?.isDirectory() === true) throw new Error("it is a directory")
   const deadline = performance.now() + busyTimeout
@@ -180,7 +182,8 @@ export const open = ({ busyTimeout, filename }) => {
   for (;;) {
     const db = new Database(filename, { timeout: Math.min(slice, busyTimeout) })
     try {
-      return configure(db)
+      const opened = configure(db)
+      return { ...opened, used: use(db) }
     } catch (error) {
       db.close()
       if (!isBusy(error) || performance.now() >= deadline) throw error

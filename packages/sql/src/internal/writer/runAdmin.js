@@ -113,7 +113,11 @@ export const make = (db, { nextToken }, table) => {
       return true
     },
 
-    requeue: ({ runId, wall }) => requeue.run(wall, runId).changes > 0,
+    requeue({ runId, wall }) {
+      if (requeue.run(wall, runId).changes === 0) return false
+      table.reopen(runId)
+      return true
+    },
 
     load({ runId }) {
       const run = table.find(runId)
@@ -136,8 +140,10 @@ export const make = (db, { nextToken }, table) => {
     },
 
     clear(request) {
-      const run = table.find(request.runId)
-      if (run === undefined || heldFor(run, request) > 0) return false
+      const { runId } = request
+      const run = table.findAny(runId)
+      if (run === undefined) return table.giveUp(runId)
+      if (heldFor(run, request) > 0) return false
       table.remove(run)
       return true
     },

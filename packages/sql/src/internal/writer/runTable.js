@@ -1,13 +1,16 @@
 // @ts-check
 /** The rows of runs: how they are read and checked, and how a step is added to a run's chain. */
 import * as Chain from "./chain.js"
+import { Damage } from "./digest.js"
+import { describe } from "./failure.js"
 
 /**
  * @import { Signal, Step } from "@firebreak/core/CheckpointStore"
  * @import { ProgressRow, RunRow, StartedRow } from "../protocol.js"
  * @typedef {Chain.HashedRun & { readonly id: number, readonly owner: string | null, readonly leaseClock: string | null,
  *   readonly leaseUntil: number | null, readonly token: number, readonly stalledAt: number }} StoredRun
- * @typedef {{ readonly run: number, readonly hash: string }} Head a run's row and the hash of its last record
+ * @typedef {{ readonly run: number, readonly hash: string, readonly count: number }} Head a run's row, the hash of its
+ *   last record and how many come after that of the run itself
  * @typedef {ReturnType<typeof make>} RunTable
  */
 
@@ -66,6 +69,24 @@ export const toRun = (row) => ({
   completedAt: row.completedAt
 })
 
+/**
+ * What a check finds; pages that SQLite cannot read are damage of the run that lies on them.
+ *
+ * @param {string} runId
+ * @param {() => void} check
+ * @returns {string | undefined}
+ */
+const wrong = (runId, check) => {
+  try {
+    check()
+    return undefined
+  } catch (error) {
+    const { detail, reason } = describe(error)
+    if (reason !== "corrupt") throw error
+    return error instanceof Damage ? detail : `run "${runId}" cannot be read: ${detail}`
+  }
+}
+
 /** @param {import("better-sqlite3").Database} db */
 export const make = (db) => {
   const select = db.prepare(
@@ -87,7 +108,8 @@ export const make = (db) => {
      FROM firebreak_signal WHERE run_id = ? ORDER BY sent_at, name`
   )
   const selectHead = db.prepare(
-    `SELECT r.id AS run, coalesce(s.hash, r.hash) AS hash
+    `SELECT r.id AS run, coalesce(s.hash, r.hash) AS hash,
+       (SELECT count(*) FROM firebreak_step c WHERE c.run = r.id) AS count
      FROM firebreak_run r LEFT JOIN firebreak_step s ON s.run = r.id
      WHERE r.run_id = ? ORDER BY s.id DESC LIMIT 1`
   )
@@ -98,13 +120,37 @@ export const make = (db) => {
   )
   const stepName = db.prepare("SELECT name FROM firebreak_step WHERE run = ? AND seq = ?").pluck()
   const removeStarted = db.prepare("DELETE FROM firebreak_started WHERE run = ? AND name = ?")
+  const nthHash = db.prepare("SELECT hash FROM firebreak_step WHERE run = ? ORDER BY id LIMIT 1 OFFSET ?").pluck()
+  const running = db.prepare(
+    "SELECT run_id FROM firebreak_run WHERE status = 'running' OR exit_hash IS NULL ORDER BY id"
+  ).pluck()
+  const every = db.prepare(
+    `SELECT run_id AS runId,
+       (SELECT count(*) FROM firebreak_step s WHERE s.run = r.id) + (exit_hash IS NOT NULL) AS count,
+       coalesce(exit_hash, (SELECT hash FROM firebreak_step s WHERE s.run = r.id ORDER BY s.id DESC LIMIT 1), hash) AS hash
+     FROM firebreak_run r`
+  )
   const removals = ["run WHERE id", "step WHERE run", "started WHERE run"].map((rows) =>
     db.prepare(`DELETE FROM firebreak_${rows} = ?`)
   )
   const removeSignals = db.prepare("DELETE FROM firebreak_signal WHERE run_id = ?")
 
+  /**
+   * Runs that were found damaged at the start, and why. They can only be cleared.
+   *
+   * @type {Map<string, string>}
+   */
+  const isolated = new Map()
+
   /** @param {string} runId */
-  const find = (runId) => /** @type {StoredRun | undefined} */ (select.get(runId))
+  const findAny = (runId) => /** @type {StoredRun | undefined} */ (select.get(runId))
+
+  /** @param {string} runId */
+  const find = (runId) => {
+    const damage = isolated.get(runId)
+    if (damage !== undefined) throw new Damage(damage)
+    return findAny(runId)
+  }
 
   /**
    * @param {StoredRun} run
@@ -133,13 +179,98 @@ export const make = (db) => {
    */
   const heads = new Map()
 
+  /**
+   * What the open transaction changes: how far runs have come, and those that go or lose their outcome.
+   *
+   * @type {{ readonly advanced: Map<string, Pick<Head, "count" | "hash">>, readonly gone: Set<string> }}
+   */
+  const changes = { advanced: new Map(), gone: new Set() }
+
+  /** @param {string} runId @param {Head} head */
+  const moveTo = (runId, head) => {
+    heads.set(runId, head)
+    changes.advanced.set(runId, head)
+  }
+
   /** @param {string} runId */
   const headOf = (runId) => heads.get(runId) ?? /** @type {Head | undefined} */ (selectHead.get(runId))
 
   return {
     find,
+    findAny,
+    isolated,
     heads,
     signalsOf,
+    changes,
+    moveTo,
+
+    /**
+     * The outcome is the last record of a run.
+     *
+     * @param {string} runId
+     * @param {Head} head
+     * @param {string} hash
+     */
+    end(runId, head, hash) {
+      heads.delete(runId)
+      changes.advanced.set(runId, { count: head.count + 1, hash })
+    },
+
+    /**
+     * Takes the outcome back.
+     *
+     * @param {string} runId
+     */
+    reopen(runId) {
+      const head = headOf(runId)
+      changes.gone.add(runId)
+      if (head !== undefined) changes.advanced.set(runId, head)
+    },
+
+    /** Every run with how far it has come. */
+    everything:
+      () => /** @type {Array<{ readonly runId: string, readonly count: number, readonly hash: string }>} */ (every
+        .all()),
+
+    /** The names of those that are running, or ended without an outcome. */
+    running: () => /** @type {Array<string>} */ (running.all()),
+
+    /**
+     * What is wrong with a run that once had `count` records, the last of which `isLast` knows.
+     *
+     * @param {string} runId
+     * @param {number} count
+     * @param {(hash: string) => boolean} isLast
+     * @returns {string | undefined}
+     */
+    compare: (runId, count, isLast) =>
+      wrong(runId, () => {
+        const run = findAny(runId)
+        if (run === undefined) throw new Damage(`run "${runId}" is lost, with ${count} records after its beginning`)
+        const steps = Number(countSteps.get(run.id))
+        const total = run.exitHash === null ? steps : steps + 1
+        const hash = count === 0 ? run.hash : count > steps ? run.exitHash : nthHash.get(run.id, count - 1)
+        if (total >= count && isLast(String(hash))) return
+        // where the chain itself is broken, it tells the record
+        Chain.verify(recordsOf(run), true)
+        throw new Damage(
+          total < count
+            ? `run "${runId}" had ${count} records after its beginning, and ${total} of them are left`
+            : `the records of run "${runId}" are not those that were written`
+        )
+      }),
+
+    /**
+     * What is wrong with a run that is there.
+     *
+     * @param {string} runId
+     */
+    check: (runId) =>
+      wrong(runId, () => {
+        const run = findAny(runId)
+        if (run === undefined) throw new Damage(`run "${runId}" is not found by its name`)
+        Chain.verify(recordsOf(run), true)
+      }),
 
     /** @param {number} run */
     countSteps: (run) => Number(countSteps.get(run)),
@@ -157,7 +288,7 @@ export const make = (db) => {
       const signals = records.signals.map(toSignal)
       return {
         progress: { run: toRun(run), steps, started: records.started.map(toStarted), signals },
-        head: { run: run.id, hash }
+        head: { run: run.id, hash, count: steps.length }
       }
     },
 
@@ -188,7 +319,7 @@ export const make = (db) => {
       const hash = Chain.hashOfStep(head.hash, step, wall)
       const added = insertStep.run(head.run, seq, name, kind, branch, exit, startedAt, endedAt, wall, hash)
       if (added.changes > 0) {
-        heads.set(runId, { run: head.run, hash })
+        moveTo(runId, { run: head.run, hash, count: head.count + 1 })
         removeStarted.run(head.run, name)
         return
       }
@@ -209,6 +340,19 @@ export const make = (db) => {
       for (const removal of removals) removal.run(id)
       removeSignals.run(runId)
       heads.delete(runId)
+      changes.advanced.delete(runId)
+      changes.gone.add(runId)
+    },
+
+    /**
+     * Gives up a damaged run that is lost.
+     *
+     * @param {string} runId
+     */
+    giveUp(runId) {
+      if (!isolated.has(runId)) return false
+      changes.gone.add(runId)
+      return true
     }
   }
 }

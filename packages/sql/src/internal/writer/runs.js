@@ -92,7 +92,7 @@ export const make = (db, { nextToken, owner }, table) => {
           now + lease,
           hash
         )
-        table.heads.set(runId, { run: Number(lastInsertRowid), hash })
+        table.moveTo(runId, { run: Number(lastInsertRowid), hash, count: 0 })
         return {
           _tag: "Claimed",
           token,
@@ -123,7 +123,9 @@ export const make = (db, { nextToken, owner }, table) => {
           setStalls.run(stalls, stalledAt, run.id)
           takeOver.run(token, owner, clock, now + lease, wall, runId)
           if (verdict._tag === "Die") {
-            end.run("dead", null, Chain.hashOfExit(head.hash, "dead", null, wall), wall, wall, runId, token)
+            const hash = Chain.hashOfExit(head.hash, "dead", null, wall)
+            end.run("dead", null, hash, wall, wall, runId, token)
+            table.end(runId, head, hash)
             return { _tag: "Finished", run: toRun(/** @type {StoredRun} */ (table.find(runId))) }
           }
           table.heads.set(runId, head)
@@ -175,7 +177,10 @@ export const make = (db, { nextToken, owner }, table) => {
       table.heads.delete(runId)
       if (head === undefined) return false
       const hash = Chain.hashOfExit(head.hash, status, exit, wall)
-      if (end.run(status, exit, hash, wall, wall, runId, token).changes > 0) return true
+      if (end.run(status, exit, hash, wall, wall, runId, token).changes > 0) {
+        table.end(runId, head, hash)
+        return true
+      }
       // the same outcome reported again, its first answer having been lost
       return ended.get(runId, token) !== undefined
     },

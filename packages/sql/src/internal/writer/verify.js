@@ -1,6 +1,7 @@
 // @ts-check
 /** Looks through the whole file for damage. What is damaged is told, not thrown. */
 import * as Actions from "./actions.js"
+import * as Anchor from "./anchor.js"
 import * as Chain from "./chain.js"
 import { Damage } from "./digest.js"
 
@@ -31,9 +32,10 @@ export const finding = (runId, check) => {
 /**
  * @param {import("better-sqlite3").Database} db
  * @param {RunTable} table
+ * @param {string} filename
  * @returns {Handlers<VerifyOperations>}
  */
-export const make = (db, table) => {
+export const make = (db, table, filename) => {
   const integrity = db.prepare("PRAGMA integrity_check(20)").pluck()
   const orphans = db.prepare(
     `SELECT count(*) FROM firebreak_step WHERE run NOT IN (SELECT id FROM firebreak_run)`
@@ -55,6 +57,7 @@ export const make = (db, table) => {
       const lost = Number(orphans.get())
       const signals = /** @type {Array<Chain.HashedSignal>} */ (unclaimed.all())
       return [
+        ...Anchor.check(db, table, filename, () => []),
         ...found.map((detail) => ({ runId: null, detail })),
         ...(lost === 0 ? [] : [{ runId: null, detail: `${lost} steps belong to runs that are not there` }]),
         ...signals.flatMap((signal) => finding(signal.runId, () => Chain.checkSignals([signal], true)))
@@ -63,13 +66,10 @@ export const make = (db, table) => {
 
     verifyRuns({ after, limit }) {
       const rows = /** @type {Array<{ readonly id: number, readonly runId: string }>} */ (runs.all(after ?? 0, limit))
-      const damage = rows.flatMap(({ runId }) =>
-        finding(runId, () => {
-          const run = table.find(runId)
-          if (run === undefined) throw new Damage(`run "${runId}" is not found by its name`)
-          table.read(run)
-        })
-      )
+      const damage = rows.flatMap(({ runId }) => {
+        const detail = table.check(runId)
+        return detail === undefined ? [] : [{ runId, detail }]
+      })
       return { damage, next: rows.length < limit ? null : (rows.at(-1)?.id ?? null) }
     },
 

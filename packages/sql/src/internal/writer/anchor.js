@@ -1,0 +1,227 @@
+// @ts-check
+/**
+ * The anchor: a file beside the database that tells how far it had come, so that an older one put in its place is seen.
+ *
+ * For each run it holds the number of records and the hash of the last, and for the store the last token. What was
+ * committed is added after the commit, without a flush: a database ahead of its anchor is normal, one behind it is
+ * damaged. What is to be deleted is taken out before the commit, with a flush. Several processes append to one anchor;
+ * what may not be split is one line, which carries its own digest, so that a torn one counts for nothing.
+ */
+import { createHash } from "node:crypto"
+import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from "node:fs"
+import { Damage } from "./digest.js"
+
+/**
+ * @import { Damage as Found } from "@firebreak/core/CheckpointStore"
+ * @import { RunTable } from "./runTable.js"
+ * @typedef {readonly ["token", number] | readonly ["run", runId: string, count: number, head: string]
+ *   | readonly ["gone", runId: string]} Entry
+ * @typedef {{ token: number, readonly runs: Map<string, { readonly count: number, readonly head: string }> }} State
+ */
+
+/** Bytes by which the file may grow before it is written anew, beside twice what it then had. */
+const slack = 4_000_000
+
+/** @param {string} text */
+const sum = (text) => createHash("sha256").update(text).digest("hex").slice(0, 16)
+
+/**
+ * A line that begins with a line break: whatever is left of a torn one before it stays by itself.
+ *
+ * @param {ReadonlyArray<Entry>} entries
+ */
+const line = (entries) => {
+  const text = JSON.stringify(entries)
+  return `\n${sum(text)} ${text}`
+}
+
+/** @param {string} hash */
+const short = (hash) => hash.slice(0, 16)
+
+/**
+ * @param {string} runId
+ * @param {number} count
+ * @param {string} hash
+ * @returns {Entry}
+ */
+export const run = (runId, count, hash) => ["run", runId, count, short(hash)]
+
+/**
+ * @param {string} path
+ * @returns {State | undefined} undefined when there is no anchor
+ */
+const read = (path) => {
+  if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined
+  /** @type {State} */
+  const state = { token: 0, runs: new Map() }
+  for (const text of readFileSync(path, "utf8").split("\n")) {
+    const body = text.slice(17)
+    if (text === "" || text.slice(0, 16) !== sum(body)) continue
+    for (const entry of /** @type {ReadonlyArray<Entry>} */ (JSON.parse(body))) {
+      if (entry[0] === "token") state.token = Math.max(state.token, entry[1])
+      else if (entry[0] === "run") state.runs.set(entry[1], { count: entry[2], head: entry[3] })
+      else state.runs.delete(entry[1])
+    }
+  }
+  return state
+}
+
+/**
+ * @param {string} path
+ * @param {ReadonlyArray<string>} lines
+ */
+const replace = (path, lines) => {
+  const descriptor = openSync(`${path}.new`, "w")
+  try {
+    writeSync(descriptor, lines.join(""))
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
+  }
+  renameSync(`${path}.new`, path)
+}
+
+/** @param {string} filename */
+export const pathOf = (filename) => `${filename}-anchor`
+
+/**
+ * What the database lacks of what the anchor has, and what is wrong with the named runs.
+ *
+ * @param {import("better-sqlite3").Database} db
+ * @param {RunTable} table
+ * @param {string} filename
+ * @param {() => Iterable<string>} names runs that are looked at beside those of the anchor
+ * @returns {ReadonlyArray<Found>}
+ */
+export const check = (db, table, filename, names) => {
+  const look = db.transaction(() => {
+    const state = read(pathOf(filename))
+    /** @type {Array<Found>} */
+    const damage = []
+    const token = Number(db.prepare("SELECT value FROM firebreak_meta WHERE name = 'token'").pluck().get())
+    if (state !== undefined && token < state.token) {
+      const detail = `the file is older than it was: claim ${state.token} was recorded, and ${token} is the last in it`
+      damage.push({ runId: null, detail })
+    }
+    const checked = new Set()
+    for (const [runId, { count, head }] of state?.runs ?? []) {
+      const detail = table.compare(runId, count, (hash) => short(hash) === head)
+      if (detail === undefined) continue
+      damage.push({ runId, detail })
+      checked.add(runId)
+    }
+    for (const runId of names()) {
+      const detail = checked.has(runId) ? undefined : table.check(runId)
+      if (detail !== undefined) damage.push({ runId, detail })
+    }
+    return damage
+  })
+  // what another process writes meanwhile looks like damage too; under its lock nothing is written
+  return look().length === 0 ? [] : look.immediate()
+}
+
+/**
+ * @param {string} filename
+ * @param {ReadonlyArray<Found>} damage
+ */
+export const refusal = (filename, damage) => {
+  const named = damage.slice(0, 3).map(({ detail }) => detail).join("; ")
+  const more = damage.length > 3 ? `; and ${damage.length - 3} more` : ""
+  return new Damage(
+    `${named}${more}. Nothing runs on it. To go on with what is there, see "Repair" in docs/stores.md; the anchor is ${
+      pathOf(filename)
+    }`
+  )
+}
+
+/**
+ * Keeps the anchor of an open database.
+ *
+ * @param {string} filename
+ */
+export const make = (filename) => {
+  const path = pathOf(filename)
+  /** @type {number | undefined} */
+  let descriptor
+  let size = 0
+  let limit = 0
+
+  /** Whether the file was written anew by another process, or deleted. @param {number} open */
+  const isOld = (open) => {
+    const found = statSync(path, { throwIfNoEntry: false })
+    return found === undefined || found.ino !== fstatSync(open).ino
+  }
+
+  const opened = () => {
+    if (descriptor !== undefined && isOld(descriptor)) {
+      closeSync(descriptor)
+      descriptor = undefined
+    }
+    if (descriptor === undefined) {
+      descriptor = openSync(path, "a")
+      size = fstatSync(descriptor).size
+      limit = 2 * size + slack
+    }
+    return descriptor
+  }
+
+  /** @param {ReadonlyArray<Entry>} entries */
+  const write = (entries) => {
+    const open = opened()
+    size += writeSync(open, line(entries))
+    return open
+  }
+
+  return {
+    /**
+     * Where there is no anchor, what is in the database is taken for true.
+     *
+     * @param {import("better-sqlite3").Database} db
+     * @param {RunTable} table
+     */
+    begin(db, table) {
+      const missing = () => statSync(path, { throwIfNoEntry: false }) === undefined
+      if (!missing()) return
+      db.transaction(() => {
+        if (!missing()) return
+        const entries = table.everything().map(({ count, hash, runId }) => run(runId, count, hash))
+        replace(path, [line(entries)])
+      }).immediate()
+    },
+
+    /**
+     * Takes out runs that are about to be deleted; the flush comes before their end. Called under the write lock.
+     *
+     * @param {ReadonlyArray<string>} runIds
+     */
+    retract(runIds) {
+      if (runIds.length > 0) fsyncSync(write(runIds.map((runId) => /** @type {const} */ (["gone", runId]))))
+      if (size <= limit || descriptor === undefined) return
+      const state = read(path)
+      if (state === undefined) return
+      /** @type {Array<Entry>} */
+      const entries = [["token", state.token]]
+      for (const [runId, { count, head }] of state.runs) entries.push(["run", runId, count, head])
+      replace(path, [line(entries)])
+    },
+
+    /**
+     * Adds what was committed. That it cannot be written is no harm: then the database is ahead.
+     *
+     * @param {ReadonlyArray<Entry>} entries
+     */
+    advance(entries) {
+      if (entries.length === 0) return
+      try {
+        write(entries)
+      } catch {
+        descriptor = undefined
+      }
+    },
+
+    close() {
+      if (descriptor !== undefined) closeSync(descriptor)
+      descriptor = undefined
+    }
+  }
+}
