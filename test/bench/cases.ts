@@ -1,5 +1,6 @@
 /** Every benchmark by name, with its cases. */
 import * as KeyHit from "./durable/keyHit.js"
+import * as Postgres from "./durable/postgres.js"
 import * as Steps from "./durable/steps.js"
 import type { Case } from "./measure.js"
 import * as Breaker from "./policies/breaker.js"
@@ -20,5 +21,5 @@ export const benches: Record<string, ReadonlyArray<Case>> = {
     ...Bulkhead.cases,
     ...Memory.cases
   ],
-  durable: [...Steps.cases, ...KeyHit.cases]
+  durable: [...Steps.cases, ...Postgres.cases, ...KeyHit.cases]
 }

@@ -10,6 +10,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { benches } from "./cases.js"
+import { install as installPeers } from "./durable/peers.js"
 import type { Case, Samples } from "./measure.js"
 import * as Report from "./report.js"
 
@@ -37,9 +38,13 @@ const compile = async (): Promise<string> => {
   return join(outdir, "child.js")
 }
 
+/** What the processes that measure are told. */
+const env: Record<string, string> = {}
+
 const runChild = (script: string, bench: string, name: string): Promise<Samples> =>
   new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ["--expose-gc", script, bench, name], {
+      env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "inherit"]
     })
     let output = ""
@@ -82,6 +87,11 @@ const main = async () => {
   const say = (text: string) => void (values.json === true ? process.stderr : process.stdout).write(`${text}\n`)
   say(`Node ${process.version}, ${cpus().length} x ${cpus()[0]?.model}; load ${load()} at the start`)
   const script = await compile()
+  if (selected.some(([bench]) => bench === "durable")) {
+    env["BENCH_PEERS"] = fileURLToPath(new URL("peers", import.meta.url))
+    const missing = installPeers(env["BENCH_PEERS"])
+    if (missing !== undefined) env["BENCH_PEERS_MISSING"] = `not installable: ${missing}`
+  }
   for (const [bench, found] of selected) await runCase(script, bench, found, processes, values.json === true, say)
   say(`load ${load()} at the end`)
 }

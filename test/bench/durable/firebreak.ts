@@ -2,7 +2,7 @@
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import type { CheckpointEngine } from "@firebreak/core/CheckpointEngine"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { buildForever } from "../policies/work.js"
 import { steps } from "./work.js"
@@ -18,8 +18,8 @@ export const Ten = Checkpoint.workflow(
     })
 )
 
-/** Runs it on an engine of its own, which lives as long as the process. */
-export const make = async <E>(layer: Layer.Layer<CheckpointEngine, E>) => {
-  const context = await buildForever(Layer.provideMerge(Checkpoint.layerEngine, layer))
+/** Runs it on an engine that lives as long as the process. */
+export const make = async <E>(engine: Layer.Layer<CheckpointEngine, E>) => {
+  const context = await buildForever(engine)
   return (id: string) => Effect.provide(Ten.run({ id }), context)
 }
