@@ -1,8 +1,4 @@
 import { defineConfig } from "vitest/config"
 
-export default defineConfig({
-  test: {
-    projects: ["packages/*/vitest.config.ts", "examples/*/vitest.config.ts", "test/vitest.config.ts"],
-    reporters: ["default", "./scripts/property-reporter.mjs"]
-  }
-})
+// the projects are in vitest.workspace.ts
+export default defineConfig({ test: { reporters: ["default", "./scripts/property-reporter.mjs"] } })
