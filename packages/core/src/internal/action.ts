@@ -68,7 +68,7 @@ type Running = Fiber.RuntimeFiber<unknown, unknown>
 export const storeOf = (fiber: Running): Store.Service =>
   Context.unsafeGet(fiber.currentContext as Context.Context<Store.IdempotencyStore>, Store.IdempotencyStore)
 
-export const scopeOf = (fiber: Running): string => Context.unsafeGet(fiber.currentContext, currentScope)
+export const scopeOf = (fiber: Running): string => fiber.currentContext.unsafeMap.get(currentScope.key) ?? ""
 
 /**
  * The recorded outcome of a completed key with this payload, if it is at hand: nothing is forked, nothing waited for.

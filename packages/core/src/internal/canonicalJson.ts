@@ -33,11 +33,14 @@ export const equalJson = (value: unknown, json: unknown): boolean => {
   const fields = value as { readonly [key: string]: unknown }
   const others = json as { readonly [key: string]: unknown }
   let rest = 0
-  for (const key in fields) if (fields[key] !== undefined) rest++
-  for (const key in others) {
-    if (!Object.hasOwn(fields, key) || !equalJson(fields[key], others[key])) return false
-    rest--
+  for (const key in fields) {
+    const field = fields[key]
+    if (field === undefined) continue
+    const other = others[key]
+    if (field !== other && !equalJson(field, other)) return false
+    rest++
   }
+  for (const _ in others) rest--
   return rest === 0
 }
 

@@ -4,13 +4,23 @@ import type { Id } from "../IdempotencyStore.js"
 export class KeyMap<V> {
   private readonly scopes = new Map<string, Map<string, Map<string, V>>>()
   private count = 0
+  /** Where the last key was found, for the next is most likely beside it. */
+  private scope = ""
+  private operation = ""
+  private keys: Map<string, V> | undefined
 
   get size(): number {
     return this.count
   }
 
   get({ key, operation, scope }: Id): V | undefined {
-    return this.scopes.get(scope)?.get(operation)?.get(key)
+    if (this.keys !== undefined && operation === this.operation && scope === this.scope) return this.keys.get(key)
+    const keys = this.scopes.get(scope)?.get(operation)
+    if (keys === undefined) return undefined
+    this.scope = scope
+    this.operation = operation
+    this.keys = keys
+    return keys.get(key)
   }
 
   set({ key, operation, scope }: Id, value: V): void {
@@ -30,6 +40,7 @@ export class KeyMap<V> {
     if (operations === undefined || keys === undefined || !keys.delete(key)) return
     this.count--
     if (keys.size > 0) return
+    this.keys = undefined
     operations.delete(operation)
     if (operations.size === 0) this.scopes.delete(scope)
   }

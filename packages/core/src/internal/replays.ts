@@ -147,12 +147,11 @@ class Keeper {
   }
 }
 
-const keepers = new WeakMap<Store.Service, Keeper>()
+const keepers = new WeakMap<NonNullable<Store.Service["caching"]>, Keeper>()
 
-const keeperOf = (store: Store.Service): Keeper | undefined => {
-  const known = keepers.get(store)
-  if (known !== undefined || store.caching === undefined || store.caching.capacity === 0) return known
-  const keeper = new Keeper(store.caching)
-  keepers.set(store, keeper)
+const keeperOf = ({ caching }: Store.Service): Keeper | undefined => {
+  if (caching === undefined || caching.capacity === 0) return undefined
+  let keeper = keepers.get(caching)
+  if (keeper === undefined) keepers.set(caching, keeper = new Keeper(caching))
   return keeper
 }
