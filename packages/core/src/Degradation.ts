@@ -8,21 +8,23 @@
  *
  * @since 0.1.0
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Types from "effect/Types"
 import * as DegradationCache from "./DegradationCache.js"
-import type { Component, ErrorGiven, FailFast, PartGiven } from "./DegradationComponent.js"
+import type { Component, ErrorGiven, FailFast, Given, LateWithin, PartGiven } from "./DegradationComponent.js"
 import * as DegradationComponent from "./DegradationComponent.js"
 import type * as DegradationLevel from "./DegradationLevel.js"
 import type { Alternate, Cached, Constant, Fresh, Valued } from "./DegradationPart.js"
 import * as DegradationPart from "./DegradationPart.js"
-import * as DegradationReport from "./DegradationReport.js"
 import * as DegradationSpells from "./DegradationSpells.js"
-import * as Events from "./Events.js"
+import * as Asking from "./internal/askAll.js"
+import { ask } from "./internal/askChain.js"
 import * as options from "./internal/options.js"
+import * as Revalidate from "./internal/revalidate.js"
 import type { StoreError } from "./StoreError.js"
 
 export {
@@ -33,6 +35,20 @@ export {
    * @category reporting
    */
   banner,
+  /**
+   * From `DegradationReport`.
+   *
+   * @since 0.1.0
+   * @category reporting
+   */
+  Degraded,
+  /**
+   * From `DegradationReport`.
+   *
+   * @since 0.1.0
+   * @category reporting
+   */
+  degraded,
   /**
    * From `DegradationReport`.
    *
@@ -72,11 +88,26 @@ export interface RunOptions<FreshOnly extends boolean> {
  * @since 0.1.0
  * @category options
  */
-export interface AllOptions<Names extends string, FreshOnly extends boolean> extends RunOptions<FreshOnly> {
+export interface AllOptions<
+  Names extends string,
+  FreshOnly extends boolean,
+  Deadline extends Duration.DurationInput | undefined = undefined
+> extends RunOptions<FreshOnly> {
   /** The worst level that is still an answer. Default `moderate`. */
   readonly tolerate?: DegradationLevel.Level | undefined
   /** How much each component counts: positive and finite. Default 1. */
   readonly weights?: { readonly [Name in Names]?: number | undefined } | undefined
+  /**
+   * When the answer is given: a live source that has not answered by then is interrupted with `SourceTimeout`, and what
+   * answers at once stands in for it, a cached value or a constant; else the part is missing. Reading a cache takes its own
+   * `timeout` at most. Default: when every component has answered.
+   */
+  readonly deadline?: Deadline | undefined
+  /**
+   * Under which `DegradationSlo` counts the answers. It is a tag of metrics: no tenants or requests. Default: the names of
+   * the components, in the order of the alphabet, such as `"logs+metrics"`.
+   */
+  readonly name?: string | undefined
 }
 
 /**
@@ -105,25 +136,39 @@ export const defaults = { tolerate: "moderate", weight: 1, freshOnly: false } as
  * @since 0.1.0
  * @category constructors
  */
-export const component: {
-  <A, E, R>(
-    name: string,
-    primary: Effect.Effect<A, E, R>,
-    config: DegradationComponent.Options & { readonly catchDefects: boolean }
-  ): Component<Fresh<A>, E | DegradationComponent.SourceDefect, R>
-  <A, E, R>(
-    name: string,
-    primary: Effect.Effect<A, E, R>,
-    config?: DegradationComponent.Options & { readonly catchDefects?: undefined }
-  ): Component<Fresh<A>, E, R>
-} = <A, E, R>(
+export const component = <
+  A,
+  E,
+  R,
+  Defects extends boolean | undefined = undefined,
+  Timeout extends Duration.DurationInput | undefined = undefined
+>(
   name: string,
   primary: Effect.Effect<A, E, R>,
-  config: DegradationComponent.Options = {}
-): Component<Fresh<A>, E | DegradationComponent.SourceDefect, R> => {
+  config: DegradationComponent.Options & {
+    readonly catchDefects?: Defects | undefined
+    readonly timeout?: Timeout | undefined
+  } = {}
+): Component<
+  Fresh<A>,
+  E | (Defects extends true ? DegradationComponent.SourceDefect : never) | LateWithin<Timeout>,
+  R
+> => {
   const at = { component: options.name("Degradation", "name", name), source: "primary" }
-  const guarded = DegradationComponent.guardDefects(primary, at, config)
-  return DegradationComponent.make(name, Effect.map(guarded, DegradationPart.fresh), [], config)
+  const guarded = DegradationComponent.guard(primary, at, config)
+  const chain = DegradationComponent.make({
+    name,
+    primary: Effect.map(guarded, (value) => ({ part: DegradationPart.fresh(value), keep: Effect.void })),
+    fallbacks: [],
+    options: config,
+    ahead: Effect.succeedNone
+  })
+  // the guard adds exactly the errors that the options ask for
+  return chain as Component<
+    Fresh<A>,
+    E | (Defects extends true ? DegradationComponent.SourceDefect : never) | LateWithin<Timeout>,
+    R
+  >
 }
 
 /**
@@ -160,7 +205,7 @@ export const orElse: {
   effect: Effect.Effect<B, E2, R2>
 ): Component<P | Alternate<B>, E, R | R2, S> => {
   const at = { component: self.name, source: options.name("Degradation", "source", source) }
-  const guarded = DegradationComponent.guardDefects(effect, at, self.options)
+  const guarded = DegradationComponent.guard(effect, at, self.options)
   return DegradationComponent.append<P | Alternate<B>, E, R | R2, S>(self, {
     source,
     quality: "alternate",
@@ -172,6 +217,11 @@ export const orElse: {
  * Falls back on the last success of the primary, if it is no older than `maxAge`. A value that the schema no longer
  * decodes is dropped; a cache that fails or hangs is logged and never fails the chain.
  *
+ * With `ttl` a value that is no older is served without asking the primary; with `staleWhileRevalidate` an older one is,
+ * too, and refreshed in the background. A refresh that fails is told by `RefreshFailed` and leaves the value as it is. The
+ * primary of such a chain must not use what ends with its caller.
+ *
+ * @throws InvalidOption when a duration is negative or not finite, or `ttl` longer than `maxAge`
  * @example
  * import * as Degradation from "@firebreak/core/Degradation"
  * import * as Effect from "effect/Effect"
@@ -202,9 +252,18 @@ export const orCached: {
   config: DegradationCache.Options<A, I, R2>
 ): Component<P | Cached<A>, E, R | R2 | DegradationCache.DegradationCache, S> => {
   const { read, write } = DegradationCache.lastGood(self.name, config)
-  const primary = Effect.tap(self.primary, (part) => part._tag === "Fresh" ? write(part.value) : Effect.void)
+  const primary = Effect.map(
+    self.primary,
+    ({ keep, part }): Given<P, R | R2 | DegradationCache.DegradationCache> => ({
+      part,
+      keep: part._tag === "Fresh" ? write(part.value) : keep
+    })
+  )
+  const ahead = Revalidate.ahead({ name: self.name, primary }, read, config)
   return DegradationComponent.append<P | Cached<A>, E, R | R2 | DegradationCache.DegradationCache, S>(
-    DegradationComponent.make(self.name, primary, self.fallbacks, self.options),
+    DegradationComponent.make<P | Cached<A>, E, R | R2 | DegradationCache.DegradationCache, S>(
+      { ...self, primary, ahead }
+    ),
     { source: "cache", quality: "cached", ask: read }
   )
 })
@@ -269,7 +328,7 @@ export const run = <P extends Valued<unknown>, E, R, S, FreshOnly extends boolea
   self: Component<P, E, R, S>,
   config: RunOptions<FreshOnly> = {}
 ): Effect.Effect<PartGiven<P, FreshOnly>, ErrorGiven<E, S, FreshOnly>, R> =>
-  Effect.flatMap(DegradationComponent.ask(self, config.freshOnly ?? defaults.freshOnly), ({ part }) =>
+  Effect.flatMap(ask(self, { freshOnly: config.freshOnly ?? defaults.freshOnly }), ({ part }) =>
     // which parts and which error are possible follows from the sources that were asked
     part._tag === "Missing"
       ? Effect.fail(part.error as ErrorGiven<E, S, FreshOnly>)
@@ -279,49 +338,31 @@ export const run = <P extends Valued<unknown>, E, R, S, FreshOnly extends boolea
  * Runs the components side by side and returns their parts with the level of the whole. Fails with `DegradedBeyond`
  * when the level is worse than `tolerate`, and with the error of a `failFast` component when that fails.
  *
- * @throws InvalidOption when there is no component, or a weight is of none or not positive and finite
+ * @throws InvalidOption when there is no component, when a weight is of none or not positive and finite, and when the
+ * deadline is no finite duration of at least 1 ms
  * @since 0.1.0
  * @category running
  */
 export const all = <
   const C extends Readonly<Record<string, DegradationComponent.Any>>,
-  FreshOnly extends boolean = false
+  FreshOnly extends boolean = false,
+  Deadline extends Duration.DurationInput | undefined = undefined
 >(
   components: C,
-  config: AllOptions<Extract<keyof Types.NoInfer<C>, string>, FreshOnly> = {}
-): Effect.Effect<
-  DegradationReport.Report<{ readonly [Name in keyof C]: DegradationComponent.PartOf<C[Name], FreshOnly> }>,
-  DegradationReport.DegradedBeyond | DegradationComponent.FailFastError<C[keyof C], FreshOnly>,
-  DegradationComponent.ContextOf<C[keyof C]>
-> => {
-  const { freshOnly = defaults.freshOnly, tolerate = defaults.tolerate } = config
+  config: AllOptions<Extract<keyof Types.NoInfer<C>, string>, FreshOnly, Deadline> = {}
+): DegradationComponent.Answer<C, FreshOnly, Deadline> => {
   const entries = Object.entries<DegradationComponent.Any>(components)
-  const weights = checkWeights(entries.map(([name]) => name), config.weights ?? {})
-
-  const ask = Effect.fnUntraced(function*([name, entry]: [string, DegradationComponent.Any]) {
-    const self = entry._tag === "FailFast" ? entry.component : entry
-    const { error, part, since } = yield* DegradationComponent.ask(self, freshOnly)
-    if (entry._tag === "FailFast" && part._tag === "Missing") return yield* Effect.fail(part.error)
-    const weight = weights.get(name) ?? defaults.weight
-    const quality = DegradationPart.quality(part)
-    return { name, part, outcome: { component: name, quality, weight, error, since, options: self.options } }
-  })
-
-  const report = Effect.gen(function*() {
-    const answers = yield* Effect.forEach(entries, ask, { concurrency: "unbounded" })
-    const { beyond, level, outages } = DegradationReport.assess(answers.map(({ outcome }) => outcome), tolerate)
-    if (level !== "full") {
-      yield* Events.publish({ _tag: "ResponseDegraded", level, components: outages.map(({ component }) => component) })
-    }
-    if (Option.isSome(beyond)) return yield* beyond.value
-    return { level, parts: Object.fromEntries(answers.map(({ name, part }) => [name, part])), outages }
+  const names = Object.keys(components)
+  const weights = Asking.checkWeights(names, config.weights ?? {})
+  const report = Asking.askAll(entries, {
+    name: options.name("Degradation.all", "name", config.name ?? names.toSorted().join("+")),
+    freshOnly: config.freshOnly ?? defaults.freshOnly,
+    tolerate: config.tolerate ?? defaults.tolerate,
+    weightOf: (name) => weights.get(name) ?? defaults.weight,
+    deadline: config.deadline && options.millis("Degradation.all", "deadline", config.deadline, { min: 1 })
   })
   // entries lose which part and which error belongs to which name; the mapped types above say it again
-  return report as Effect.Effect<
-    DegradationReport.Report<{ readonly [Name in keyof C]: DegradationComponent.PartOf<C[Name], FreshOnly> }>,
-    DegradationReport.DegradedBeyond | DegradationComponent.FailFastError<C[keyof C], FreshOnly>,
-    DegradationComponent.ContextOf<C[keyof C]>
-  >
+  return report as DegradationComponent.Answer<C, FreshOnly, Deadline>
 }
 
 /**
@@ -356,20 +397,3 @@ export const layerMemory: Layer.Layer<DegradationCache.DegradationCache> = Layer
 
 /** The parts of a chain whose primary gives an `A`. */
 type From<A> = Fresh<A> | Alternate<unknown> | Cached<unknown> | Constant<unknown>
-
-/** The weights by name, none of them wrong. */
-const checkWeights = (
-  names: ReadonlyArray<string>,
-  weights: Readonly<Record<string, number | undefined>>
-): ReadonlyMap<string, number | undefined> => {
-  if (names.length === 0) throw new options.InvalidOption("Degradation: all needs at least one component, got none")
-  for (const [name, weight] of Object.entries(weights)) {
-    if (!names.includes(name)) {
-      throw new options.InvalidOption(`Degradation: weights.${name} is of no component, there are ${names.join(", ")}`)
-    }
-    if (weight !== undefined && !(weight > 0 && weight < Infinity)) {
-      throw new options.InvalidOption(`Degradation: weights.${name} must be positive and finite, got ${weight}`)
-    }
-  }
-  return new Map(Object.entries(weights))
-}

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import { type Cached, cached } from "./DegradationPart.js"
 import * as options from "./internal/options.js"
 import type { StoreError } from "./StoreError.js"
@@ -36,6 +37,8 @@ export interface Service {
   readonly remove: (component: string, key: string) => Effect.Effect<void, StoreError>
   /** Removes every key of the component. */
   readonly clear: (component: string) => Effect.Effect<void, StoreError>
+  /** Refreshes in the background end with it. Without one each ends by its own `refreshTimeout`. */
+  readonly scope?: Scope.Scope | undefined
 }
 
 /**
@@ -58,17 +61,38 @@ export interface Options<A, I, R> {
   readonly schema: Schema.Schema<A, I, R>
   /** An older value is not used. Default 1 hour. */
   readonly maxAge?: Duration.DurationInput | undefined
+  /**
+   * A value of at most this age is served without asking the primary, and counts as fresh. Default 0: the primary is
+   * always asked.
+   */
+  readonly ttl?: Duration.DurationInput | undefined
+  /**
+   * Serves a value between `ttl` and `maxAge` at once and refreshes it in the background, at most once a key at the same
+   * time. Such a value counts as cached. Default false: the primary is asked first.
+   */
+  readonly staleWhileRevalidate?: boolean | undefined
+  /** How long a refresh in the background may take. Default 30 seconds. */
+  readonly refreshTimeout?: Duration.DurationInput | undefined
   /** How long one read or write may take before the caller goes on without it. Default 1 second. */
   readonly timeout?: Duration.DurationInput | undefined
 }
 
 /**
- * `capacity` is how many keys of one component stay in memory; beyond, the value stored longest ago goes first.
+ * `capacity` is how many keys of one component are kept; beyond, the value stored longest ago goes first. `refreshes` is
+ * how many refreshes of one cache run at the same time; a stale value served beyond that does not start one.
  *
  * @since 0.1.0
  * @category options
  */
-export const defaults = { maxAge: "1 hour", timeout: "1 second", capacity: 10_000 } as const
+export const defaults = {
+  maxAge: "1 hour",
+  ttl: "0 millis",
+  staleWhileRevalidate: false,
+  refreshTimeout: "30 seconds",
+  timeout: "1 second",
+  capacity: 10_000,
+  refreshes: 64
+} as const
 
 /**
  * Makes a cache in memory.
@@ -103,7 +127,10 @@ export const makeMemory = (config?: { readonly capacity?: number | undefined }):
  * @since 0.1.0
  * @category layers
  */
-export const layerMemory: Layer.Layer<DegradationCache> = Layer.sync(DegradationCache, () => makeMemory())
+export const layerMemory: Layer.Layer<DegradationCache> = Layer.scoped(
+  DegradationCache,
+  Effect.map(Effect.scope, (scope) => ({ ...makeMemory(), scope }))
+)
 
 /**
  * A typed view on one key of a component, for which the cache is a help and never a fault: what fails or hangs is

@@ -1,23 +1,21 @@
 /**
- * A component: a primary source, its fallbacks, and how they are asked. Chains are built with `Degradation`.
+ * A component: a primary source, its fallbacks, and what it says of itself. Chains are built with `Degradation`.
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Pipeable from "effect/Pipeable"
 import type * as Types from "effect/Types"
 import type { Quality } from "./DegradationLevel.js"
-import type { Live, Missing, Valued } from "./DegradationPart.js"
-import * as DegradationPart from "./DegradationPart.js"
-import * as DegradationSpells from "./DegradationSpells.js"
-import * as Events from "./Events.js"
+import type { Constant, Live, Missing, Valued } from "./DegradationPart.js"
+import type { DegradedBeyond, Report } from "./DegradationReport.js"
+import { durationText } from "./internal/durationText.js"
 import { errorText } from "./internal/errorText.js"
-import { InvalidOption } from "./internal/options.js"
+import * as Check from "./internal/options.js"
+import * as Timer from "./internal/timer.js"
 
 /**
  * @since 0.1.0
@@ -32,7 +30,7 @@ export const TypeId: unique symbol = Symbol.for("@firebreak/core/DegradationComp
 export type TypeId = typeof TypeId
 
 /**
- * What a component tells about itself when it is down, and how it treats defects.
+ * What a component tells about itself when it is down, and how it treats sources that die or hang.
  *
  * @since 0.1.0
  * @category options
@@ -46,6 +44,11 @@ export interface Options {
   readonly recovery?: string | undefined
   /** Treats a defect of any source as a failure (`SourceDefect`) to fall back on. Default false: it is not caught. */
   readonly catchDefects?: boolean | undefined
+  /**
+   * How long each live source, the primary and every alternate, may take. Then it is interrupted and has failed with
+   * `SourceTimeout`. Default: as long as it likes.
+   */
+  readonly timeout?: Duration.DurationInput | undefined
 }
 
 /**
@@ -61,6 +64,29 @@ export interface Fallback<out P, out R> {
 }
 
 /**
+ * What the primary gave: the part, and what stores it as the last good one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Given<out P, out R> {
+  readonly part: P
+  readonly keep: Effect.Effect<void, never, R>
+}
+
+/**
+ * A part that is served without asking the primary. A stale one says since when it is stale, in wall-clock milliseconds
+ * since the epoch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ahead<out P> {
+  readonly part: P
+  readonly staleSince: Option.Option<number>
+}
+
+/**
  * A chain of sources: `P` are the parts that it may give, `E` the error when all of it fails (`never` once it ends in a
  * constant), `S` the error of its primary source.
  *
@@ -71,9 +97,11 @@ export interface Component<out P, out E, out R, out S = E> extends Pipeable.Pipe
   readonly [TypeId]: { readonly _E: Types.Covariant<E> }
   readonly _tag: "Component"
   readonly name: string
-  readonly primary: Effect.Effect<P, S, R>
+  readonly primary: Effect.Effect<Given<P, R>, S, R>
   readonly fallbacks: ReadonlyArray<Fallback<P, R>>
   readonly options: Options
+  /** Looked at before the primary is asked. */
+  readonly ahead: Effect.Effect<Option.Option<Ahead<P>>, never, R>
 }
 
 /**
@@ -110,13 +138,32 @@ export type PartGiven<P, FreshOnly extends boolean> = FreshOnly extends true ? E
 export type ErrorGiven<E, S, FreshOnly extends boolean> = FreshOnly extends true ? S : E
 
 /**
+ * The same with a deadline: `Late` is added wherever the chain has no constant that answers at once.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ErrorWithin<P, E, S, FreshOnly extends boolean, Late> =
+  | ErrorGiven<E, S, FreshOnly>
+  | ([Extract<PartGiven<P, FreshOnly>, Constant<unknown>>] extends [never] ? Late : never)
+
+/**
+ * `SourceTimeout` if there is a limit of time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LateWithin<D> = [D] extends [undefined] ? never : SourceTimeout
+
+/**
  * The part that a component has in a report.
  *
  * @since 0.1.0
  * @category models
  */
-export type PartOf<C, FreshOnly extends boolean> = C extends Component<infer P, infer E, infer _R, infer S>
-  ? PartGiven<P, FreshOnly> | MissingUnlessNever<ErrorGiven<E, S, FreshOnly>>
+export type PartOf<C, FreshOnly extends boolean, Late = never> = C extends
+  Component<infer P, infer E, infer _R, infer S>
+  ? PartGiven<P, FreshOnly> | MissingUnlessNever<ErrorWithin<P, E, S, FreshOnly, Late>>
   : C extends FailFast<infer P, infer _E, infer _R, infer _S> ? PartGiven<P, FreshOnly>
   : never
 
@@ -126,8 +173,8 @@ export type PartOf<C, FreshOnly extends boolean> = C extends Component<infer P, 
  * @since 0.1.0
  * @category models
  */
-export type FailFastError<C, FreshOnly extends boolean> = C extends FailFast<infer _P, infer E, infer _R, infer S>
-  ? ErrorGiven<E, S, FreshOnly>
+export type FailFastError<C, FreshOnly extends boolean, Late = never> = C extends
+  FailFast<infer P, infer E, infer _R, infer S> ? ErrorWithin<P, E, S, FreshOnly, Late>
   : never
 
 /**
@@ -139,6 +186,24 @@ export type FailFastError<C, FreshOnly extends boolean> = C extends FailFast<inf
 export type ContextOf<C> = C extends Component<infer _P, infer _E, infer R, infer _S> ? R
   : C extends FailFast<infer _P, infer _E, infer R, infer _S> ? R
   : never
+
+/**
+ * What `all` gives for these components.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Answer<
+  C extends Readonly<Record<string, Any>>,
+  FreshOnly extends boolean,
+  Deadline
+> = Effect.Effect<
+  Report<
+    { readonly [Name in keyof C]: PartOf<C[Name], FreshOnly, LateWithin<Deadline>> }
+  >,
+  DegradedBeyond | FailFastError<C[keyof C], FreshOnly, LateWithin<Deadline>>,
+  ContextOf<C[keyof C]>
+>
 
 /**
  * A source ended with a defect, in a component with `catchDefects`.
@@ -157,17 +222,31 @@ export class SourceDefect extends Data.TaggedError("SourceDefect")<{
 }
 
 /**
+ * A source did not answer within the time of its component, or of the whole answer. It was interrupted, or not started if
+ * there was no time left.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SourceTimeout extends Data.TaggedError("SourceTimeout")<{
+  readonly component: string
+  readonly source: string
+  readonly after: Duration.Duration
+}> {
+  override get message(): string {
+    return `Source "${this.source}" of component "${this.component}" gave no answer within ${durationText(this.after)}`
+  }
+}
+
+/**
  * A chain of these sources.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = <P, E, R, S>(
-  name: string,
-  primary: Effect.Effect<P, S, R>,
-  fallbacks: ReadonlyArray<Fallback<P, R>>,
-  options: Options
-): Component<P, E, R, S> => new Chain(name, primary, fallbacks, options)
+  chain: Pick<Component<P, E, R, S>, "name" | "primary" | "fallbacks" | "options" | "ahead">
+): Component<P, E, R, S> => new Chain(chain.name, chain.primary, chain.fallbacks, chain.options, chain.ahead)
 
 /**
  * The chain with one more fallback at its end.
@@ -183,82 +262,31 @@ export const append = <P, E, R, S>(
   for (const { quality, source } of self.fallbacks) {
     if (quality === "constant" || source === fallback.source) {
       const why = quality === "constant" ? "comes after a constant and would never run" : "is in the chain already"
-      throw new InvalidOption(`Degradation "${self.name}": "${fallback.source}" ${why}`)
+      throw new Check.InvalidOption(`Degradation "${self.name}": "${fallback.source}" ${why}`)
     }
   }
-  return make(self.name, self.primary, [...self.fallbacks, fallback], self.options)
+  return new Chain(self.name, self.primary, [...self.fallbacks, fallback], self.options, self.ahead)
 }
 
 /**
- * The source, with its defects as `SourceDefect` if the options say so.
+ * The source with its defects as `SourceDefect` and for at most `timeout`, where the options say so.
  *
+ * @throws InvalidOption when `timeout` is no finite duration of at least 1 ms
  * @since 0.1.0
  * @category combinators
  */
-export const guardDefects = <A, E, R>(
+export const guard = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   at: { readonly component: string; readonly source: string },
-  options: Options
-): Effect.Effect<A, E | SourceDefect, R> =>
-  options.catchDefects === true
+  { catchDefects = false, timeout }: Options
+): Effect.Effect<A, E | SourceDefect | SourceTimeout, R> => {
+  const guarded = catchDefects
     ? Effect.catchAllDefect(effect, (defect) => Effect.fail(new SourceDefect({ ...at, defect })))
     : effect
-
-/**
- * What a chain answered: `error` is what the asked sources failed with and `since` when the primary began to fail
- * (milliseconds since the epoch); a fresh part has neither (`""` and 0).
- *
- * @since 0.1.0
- * @category models
- */
-export interface Answer<P, S> {
-  readonly part: P | Missing<S>
-  readonly error: string
-  readonly since: number
+  if (timeout === undefined) return guarded
+  const millis = Check.millis(`Degradation "${at.component}"`, "timeout", timeout, { min: 1 })
+  return Timer.within(guarded, millis, () => new SourceTimeout({ ...at, after: Duration.millis(millis) }))
 }
-
-/**
- * Asks the sources in order until one gives a part.
- *
- * @since 0.1.0
- * @category running
- */
-export const ask = <P extends Valued<unknown>, E, R, S>(
-  self: Component<P, E, R, S>,
-  freshOnly: boolean
-): Effect.Effect<Answer<P, S>, never, R> =>
-  Effect.gen(function*() {
-    const spells = yield* DegradationSpells.DegradationSpells
-    const first = yield* settle(self.primary)
-    if (Either.isRight(first)) {
-      const began = spells.unsafeSucceeded(self.name)
-      if (Option.isSome(began)) {
-        const afterMillis = (yield* Clock.currentTimeMillis) - began.value
-        yield* Events.publish({ _tag: "ComponentRecovered", component: self.name, afterMillis })
-      }
-      return { part: first.right, error: "", since: 0 }
-    }
-    const since = spells.unsafeFailed(self.name, yield* Clock.currentTimeMillis)
-    const errors = [errorText(first.left)]
-    let part: P | Missing<S> = DegradationPart.missing(first.left)
-    let quality: Exclude<Quality, "fresh"> = "absent"
-    let source = "none"
-    for (const fallback of self.fallbacks) {
-      if (freshOnly && fallback.quality !== "alternate") continue
-      const next = yield* settle(fallback.ask)
-      if (Either.isLeft(next)) {
-        errors.push(`${fallback.source}: ${errorText(next.left)}`)
-      } else if (Option.isSome(next.right)) {
-        part = next.right.value
-        quality = fallback.quality
-        source = fallback.source
-        break
-      }
-    }
-    const error = errors.join("; ")
-    yield* Events.publish({ _tag: "ComponentDegraded", component: self.name, quality, source, error })
-    return { part, error, since }
-  })
 
 // -----------------------------------------------------------------------------
 // internal
@@ -273,25 +301,11 @@ class Chain<P, E, R, S> extends Pipeable.Class() implements Component<P, E, R, S
   readonly _tag = "Component"
   constructor(
     readonly name: string,
-    readonly primary: Effect.Effect<P, S, R>,
+    readonly primary: Effect.Effect<Given<P, R>, S, R>,
     readonly fallbacks: ReadonlyArray<Fallback<P, R>>,
-    readonly options: Options
+    readonly options: Options,
+    readonly ahead: Effect.Effect<Option.Option<Ahead<P>>, never, R>
   ) {
     super()
   }
 }
-
-/** A typed failure as a value; a defect or an interruption passes through. */
-const settle = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Either.Either<A, E>, never, R> =>
-  Effect.matchCauseEffect(effect, {
-    onSuccess: (value) => Effect.succeed(Either.right(value)),
-    onFailure: (cause) =>
-      Option.match(Cause.keepDefects(cause), {
-        onSome: Effect.failCause,
-        onNone: () =>
-          Either.match(Cause.failureOrCause(cause), {
-            onLeft: (error) => Effect.succeed(Either.left(error)),
-            onRight: Effect.failCause
-          })
-      })
-  })

@@ -32,6 +32,8 @@ export interface Alternate<out A> {
 
 /**
  * The value is the last good one: `storedAt` is wall-clock milliseconds since the epoch, `age` the time since then.
+ * `isWithinTtl` says that it was served in place of asking the primary, because its chain takes a value of this age for
+ * fresh: such a part counts as fresh. It is false where the value is stale, or stands in for a primary that failed.
  *
  * @since 0.1.0
  * @category models
@@ -41,6 +43,7 @@ export interface Cached<out A> {
   readonly value: A
   readonly age: Duration.Duration
   readonly storedAt: number
+  readonly isWithinTtl: boolean
 }
 
 /**
@@ -103,12 +106,12 @@ export const alternate = <A>(value: A, source: string): Alternate<A> => ({ _tag:
  * @since 0.1.0
  * @category constructors
  */
-export const cached = <A>(value: A, storedAt: number, age: Duration.Duration): Cached<A> => ({
-  _tag: "Cached",
-  value,
-  age,
-  storedAt
-})
+export const cached = <A>(
+  value: A,
+  storedAt: number,
+  age: Duration.Duration,
+  isWithinTtl: boolean = false
+): Cached<A> => ({ _tag: "Cached", value, age, storedAt, isWithinTtl })
 
 /**
  * @since 0.1.0
@@ -132,20 +135,21 @@ export const value = <A>(part: Part<A, unknown>): Option.Option<A> =>
   part._tag === "Missing" ? Option.none() : Option.some(part.value)
 
 /**
- * Where the value of a part came from.
+ * Where the value of a part came from. A cached value within its ttl is as good as fresh.
  *
  * @since 0.1.0
  * @category getters
  */
-export const quality = (part: Part<unknown, unknown>): Quality => qualities[part._tag]
+export const quality = (part: Part<unknown, unknown>): Quality =>
+  part._tag === "Cached" && part.isWithinTtl ? "fresh" : qualities[part._tag]
 
 /**
- * Whether a part is anything but fresh from its primary.
+ * Whether a part is anything but fresh from its primary, or from the cache within its ttl.
  *
  * @since 0.1.0
  * @category getters
  */
-export const isDegraded = (part: Part<unknown, unknown>): boolean => part._tag !== "Fresh"
+export const isDegraded = (part: Part<unknown, unknown>): boolean => quality(part) !== "fresh"
 
 /**
  * A part in a user's words: `from prometheus`, `12m old`, `unavailable`.

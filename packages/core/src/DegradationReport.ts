@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as DegradationLevel from "./DegradationLevel.js"
@@ -78,24 +79,77 @@ export class DegradedBeyond extends Schema.TaggedError<DegradedBeyond>("@firebre
 }
 
 /**
- * One line for users: `Limited functionality: logs 12m old, alerts unavailable. Try again later.` None when all is
- * fresh.
+ * A part that is not fresh, as users are told of it: `text` says it in words, such as `12m old`. The times are in
+ * milliseconds: how old a cached value is, and since when the component is not fresh (wall clock, since the epoch).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const DegradedPart = Schema.Struct({
+  name: Schema.String,
+  quality: DegradationLevel.Quality,
+  source: Schema.optionalWith(Schema.String, { exact: true }),
+  ageMillis: Schema.optionalWith(Schema.Number, { exact: true }),
+  since: Schema.optionalWith(Schema.Number, { exact: true }),
+  text: Schema.String
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type DegradedPart = typeof DegradedPart.Type
+
+/**
+ * What users are told of a degraded answer. It can be sent as JSON: an error's text, which may say more than users shall
+ * read, is not in it. `since` is the earliest of its parts; `advice`, `contact` and `recovery` are those of the
+ * components, each said once; `text` is one line.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Degraded extends Schema.Class<Degraded>("@firebreak/core/Degraded")({
+  level: DegradationLevel.Level,
+  parts: Schema.Array(DegradedPart),
+  since: Schema.optionalWith(Schema.Number, { exact: true }),
+  advice: Schema.Array(Schema.String),
+  contact: Schema.Array(Schema.String),
+  recovery: Schema.Array(Schema.String),
+  text: Schema.String
+}) {}
+
+/**
+ * What users are told of the answer; none when all is fresh.
  *
  * @since 0.1.0
  * @category reporting
  */
-export const banner = (
-  report: Report<Readonly<Record<string, DegradationPart.Part<unknown, unknown>>>>
-): Option.Option<string> => {
-  const parts = Object.entries(report.parts).filter(([, part]) => DegradationPart.isDegraded(part))
-  return parts.length === 0
-    ? Option.none()
-    : Option.some(
-      `Limited functionality: ${
-        parts.map(([name, part]) => `${name} ${DegradationPart.describe(part)}`).join(", ")
-      }. Try again later.`
-    )
+export const degraded = ({ level, outages, parts }: AnyReport): Option.Option<Degraded> => {
+  const worse = Object.entries(parts).filter(([, part]) => DegradationPart.isDegraded(part)).map(([name, part]) =>
+    toDegradedPart(name, part, outages.find(({ component }) => component === name)?.since)
+  )
+  if (worse.length === 0) return Option.none()
+  const since = worse.flatMap((part) => part.since ?? []).toSorted((a, b) => a - b)[0]
+  const text = worse.map((part) => `${part.name} ${part.text}`).join(", ")
+  return Option.some(
+    new Degraded({
+      level,
+      parts: worse,
+      ...(since === undefined ? {} : { since }),
+      ...saidBy(outages),
+      text: `Limited functionality: ${text}. Try again later.`
+    })
+  )
 }
+
+/**
+ * One line for users: `Limited functionality: logs 12m old, alerts unavailable. Try again later.` None when all is
+ * fresh. It is the `text` of `degraded`.
+ *
+ * @since 0.1.0
+ * @category reporting
+ */
+export const banner = (report: AnyReport): Option.Option<string> => Option.map(degraded(report), ({ text }) => text)
 
 /**
  * One component as it was answered, with what it tells users about itself.
@@ -157,16 +211,42 @@ const toOutage = ({ component, error, options: { advice, contact, recovery }, qu
   ...(recovery === undefined ? {} : { recovery })
 })
 
+type AnyReport = Report<Readonly<Record<string, DegradationPart.Part<unknown, unknown>>>>
+
+const toDegradedPart = (
+  name: string,
+  part: DegradationPart.Part<unknown, unknown>,
+  since: number | undefined
+): DegradedPart => ({
+  name,
+  quality: DegradationPart.quality(part),
+  text: DegradationPart.describe(part),
+  ...(part._tag === "Alternate" ? { source: part.source } : {}),
+  ...(part._tag === "Cached" ? { ageMillis: Duration.toMillis(part.age) } : {}),
+  ...(since === undefined ? {} : { since })
+})
+
+/** What the components say of themselves, each thing once. */
+const saidBy = (outages: ReadonlyArray<Outage>): Pick<Degraded, "advice" | "contact" | "recovery"> => {
+  const said = (by: (outage: Outage) => string | undefined) => [
+    ...new Set(outages.map(by).filter((text) => text !== undefined))
+  ]
+  return {
+    advice: said(({ advice }) => advice),
+    contact: said(({ contact }) => contact),
+    recovery: said(({ component, recovery }) => recovery && `${component} ${recovery}`)
+  }
+}
+
 /** One sentence of each kind, so that a user need not gather what belongs together. */
 const adviceOf = (failed: ReadonlyArray<Outage>): ReadonlyArray<string> => {
-  const sentence = (label: string, said: (outage: Outage) => string | undefined): ReadonlyArray<string> => {
-    const parts = new Set(failed.map(said).filter((part) => part !== undefined))
-    return parts.size === 0 ? [] : [`${label}: ${[...parts].join("; ")}.`]
-  }
+  const { advice, contact, recovery } = saidBy(failed)
+  const sentence = (label: string, parts: ReadonlyArray<string>): ReadonlyArray<string> =>
+    parts.length === 0 ? [] : [`${label}: ${parts.join("; ")}.`]
   return [
-    ...sentence("Expected back", ({ component, recovery }) => recovery && `${component} ${recovery}`),
-    ...sentence("What you can do", ({ advice }) => advice),
-    ...sentence("Contact", ({ contact }) => contact)
+    ...sentence("Expected back", recovery),
+    ...sentence("What you can do", advice),
+    ...sentence("Contact", contact)
   ]
 }
 

@@ -1,6 +1,7 @@
 /**
- * Remembers since when each component has been failing: a spell begins with the first failure of the primary source
- * and ends with its next success. So an error can say "down since 10:42" instead of "down".
+ * Remembers since when each component has been failing: a spell begins with the first failure of the primary source, or
+ * when a stale value was served without asking it, and ends with its next success. So an error can say "down since
+ * 10:42" instead of "down".
  *
  * The tracker is a `Context.Reference`, so nobody has to provide it: without a layer every failure begins its own spell.
  *

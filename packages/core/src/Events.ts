@@ -105,9 +105,23 @@ export interface Catalog {
     readonly error: string
   }
   ComponentRecovered: { readonly component: string; readonly afterMillis: number }
+  RefreshFailed: { readonly component: string; readonly error: string }
   ResponseDegraded: {
     readonly level: "slight" | "moderate" | "minimal" | "failed"
     readonly components: ReadonlyArray<string>
+  }
+  SloViolated: {
+    readonly name: string
+    readonly objective: "full" | "cached" | "spell"
+    /** Of a spell in milliseconds, as its limit. */
+    readonly value: number
+    readonly limit: number
+  }
+  SloMet: {
+    readonly name: string
+    readonly objective: "full" | "cached" | "spell"
+    readonly value: number
+    readonly limit: number
   }
 
   // Health and Healing

@@ -143,6 +143,20 @@ export const catalog = {
     { level: ["slight", "moderate", "minimal", "failed"] },
     "Answers of several components that were not full"
   ),
+  firebreak_slo_answers: gauge("answers", { name }, "Answers in the window of DegradationSlo"),
+  firebreak_slo_full_ratio: gauge("ratio", { name }, "Share of full answers in the window, 1 while there is none"),
+  firebreak_slo_cached_ratio: gauge("ratio", { name }, "Share of answers with a cached part in the window"),
+  firebreak_slo_level_seconds: gauge("seconds", { name, level: levels }, "Time at this level in the window"),
+  firebreak_degraded_spell_seconds: gauge(
+    "seconds",
+    { name },
+    "The longest time without a full answer, of those that ended in the window or go on"
+  ),
+  firebreak_slo_violated: gauge(
+    "1",
+    { name, objective: ["full", "cached", "spell"] },
+    "1 while the objective is violated"
+  ),
 
   // Health and Healing
   firebreak_health_status: gauge(

@@ -122,6 +122,11 @@ export * as DegradationReport from "./DegradationReport.js"
 /**
  * @since 0.1.0
  */
+export * as DegradationSlo from "./DegradationSlo.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as DegradationSpells from "./DegradationSpells.js"
 
 /**
