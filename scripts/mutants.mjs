@@ -206,9 +206,53 @@ const mutants = [
     "due === history.steps",
     ["Checkpoint"]
   ],
-  ["health: a hung check holds up the loop", "internal/bounded.ts", "Effect.timeout", "Effect.timeoutOption", [
+  ["health: a hung check holds up the loop", "internal/bounded.ts", "Effect.sleep(timeout)", "Effect.never", [
     "Health"
-  ]]
+  ]],
+  ["failover: a primary that flaps is followed", "FailoverState.ts", "holdFor * 2 ** flaps", "holdFor", ["Failover"]],
+  [
+    "failover: the way back after one healthy probe",
+    "FailoverState.ts",
+    "streaks[0]! >= settings.failbackAfter",
+    "streaks[0]! > 0",
+    [
+      "Failover"
+    ]
+  ],
+  [
+    "supervision: one restart too many",
+    "SupervisionState.ts",
+    "recent.length >= settings.maxRestarts",
+    "recent.length > settings.maxRestarts",
+    [
+      "Supervision"
+    ]
+  ],
+  ["supervision: the wait never begins anew", "SupervisionState.ts", "ran >= settings.resetAfter ? 0 : ", "", [
+    "Supervision"
+  ]],
+  ["autoscale: shrinks at the first dip", "Autoscale.ts", "now - at < settings.cooldownIn", "false", ["Autoscale"]],
+  ["reconcile: believes a source that lost its data", "Reconcile.ts", "!limits.removes || ", "!limits.removes && ", [
+    "Reconcile"
+  ]],
+  [
+    "loop guard: repeats are never forgotten",
+    "LoopGuardState.ts",
+    "recent = state.actions.filter(({ at }) => now - at < limits.within)",
+    "recent = state.actions",
+    [
+      "LoopGuard"
+    ]
+  ],
+  [
+    "loop guard: goes on once it has stopped",
+    "LoopGuardState.ts",
+    "if (state.stopped !== undefined) return [state, state.stopped]",
+    "",
+    [
+      "LoopGuard"
+    ]
+  ]
 ]
 
 const [first, ...rest] = process.argv.slice(2)
