@@ -19,8 +19,6 @@ export interface Head {
 export type Deferreds = ReadonlyMap<string, string>
 
 export interface Records extends Head, Store.Progress {
-  /** Gives a signal up, unless it was sent: what was first under the name. Wakes nothing. */
-  readonly expire: (runId: string, name: string) => Effect.Effect<string, StoreError>
   readonly deferreds: Deferreds
 }
 

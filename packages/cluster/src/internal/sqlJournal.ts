@@ -109,6 +109,35 @@ export const make = (poll: number) =>
         Rows.deferredsOf
       )
 
+    /** A message as the engine writes it; the first under its id counts. */
+    const insert = (runId: string, tag: string, id: string, payload: object, processed: boolean) =>
+      Effect.gen(function*() {
+        const [type, entity] = [entityType(runId), executionId(runId)]
+        const snowflake = String(yield* sharding.getSnowflake)
+        const row = {
+          id: snowflake,
+          request_id: snowflake,
+          message_id: messageId(`${type}/${entity}/${tag}/${id}`),
+          shard_id: String(sharding.getShardId(EntityId.make(entity), "default")),
+          entity_type: type,
+          entity_id: entity,
+          kind: 0,
+          tag,
+          payload: JSON.stringify(payload),
+          headers: "{}",
+          processed
+        }
+        yield* sql`INSERT INTO ${messages} ${sql.insert(row)} ON CONFLICT (message_id) DO NOTHING`
+      })
+
+    /** The engine does not send what is for a runner that has not the workflow, where that is this one: then we do. */
+    const delivered =
+      (runId: string, tag: string, id: string, payload: object) => <A, E, R>(send: Effect.Effect<A, E, R>) =>
+        Effect.flatMap(
+          Effect.timeoutOption(send, "2 seconds"),
+          (sent) => Option.isSome(sent) ? Effect.void : insert(runId, tag, id, payload, false)
+        )
+
     /** Which of these have ended or stopped. */
     const settledOf = (ids: ReadonlyArray<string>) =>
       Effect.map(
@@ -148,6 +177,7 @@ export const make = (poll: number) =>
       name,
       begin: (workflow, begun) =>
         workflows.execute(workflow, { executionId: executionId(begun.runId), payload: begun, discard: true }).pipe(
+          delivered(begun.runId, "run", "", begun),
           Effect.zipRight(present(begun.runId)),
           of("begin")
         ),
@@ -179,31 +209,18 @@ export const make = (poll: number) =>
             executionId: executionId(runId),
             deferredName: name,
             exit: Exit.succeed(value)
-          })
+          }).pipe(delivered(runId, "deferred", name, offered(name, value)))
           const first = (yield* deferreds(runId)).get(name)
           yield* active.get(runId)?.hear ?? Effect.void
           return first ?? value
         }).pipe(of("send")),
       expire: (runId, name) =>
-        Effect.gen(function*() {
-          const id = String(yield* sharding.getSnowflake)
-          const row = {
-            id,
-            request_id: id,
-            message_id: messageId(`${entityType(runId)}/${executionId(runId)}/deferred/${name}`),
-            shard_id: String(sharding.getShardId(EntityId.make(executionId(runId)), "default")),
-            entity_type: entityType(runId),
-            entity_id: executionId(runId),
-            kind: 0,
-            tag: "deferred",
-            payload: JSON.stringify({ name, exit: { _tag: "Success", value: Model.expiredText } }),
-            headers: "{}",
-            // nobody is to be told
-            processed: true
-          }
-          yield* sql`INSERT INTO ${messages} ${sql.insert(row)} ON CONFLICT (message_id) DO NOTHING`
-          return (yield* deferreds(runId)).get(name) ?? Model.expiredText
-        }).pipe(of("expire")),
+        // nobody is to be told
+        insert(runId, "deferred", name, offered(name, Model.expiredText), true).pipe(
+          Effect.zipRight(deferreds(runId)),
+          Effect.map((sent) => sent.get(name) ?? Model.expiredText),
+          of("expire")
+        ),
       deferreds: (runId) => of("load")(deferreds(runId)),
       clear: (runId) =>
         Effect.gen(function*() {
@@ -266,6 +283,9 @@ export const make = (poll: number) =>
       suspending: () => Effect.void
     }
   })
+
+/** As the engine writes what is sent to a run. */
+const offered = (name: string, value: string) => ({ name, exit: { _tag: "Success", value } })
 
 const conditionsOf = (sql: SqlClient.SqlClient, filter: Store.Filter): ReadonlyArray<Fragment> => {
   const run = sql.literal("m.payload::json")
