@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import * as History from "../src/CheckpointHistory.js"
 import type { Step } from "../src/CheckpointStore.js"
+import { modelRuns, same } from "./support/runs.js"
 
 const record = (seq: number, name: string, branch: Step["branch"] = "main"): Step => ({
   runId: "run",
@@ -129,4 +130,72 @@ describe("CheckpointHistory", () => {
       if (!same) assert.deepStrictEqual(executed, [])
     }
   )
+
+  // a crash may come between the beginning of a step and its record
+  it.prop(
+    "a step that was begun is resumed and not executed, whatever crashes, until it is recorded",
+    {
+      names,
+      doubtful: FastCheck.array(FastCheck.boolean(), { maxLength: 12 }),
+      crashes: FastCheck.array(FastCheck.record({ calls: FastCheck.nat(12), recorded: FastCheck.boolean() }))
+    },
+    ({ crashes, doubtful, names }) => {
+      const kindOf = (i: number) => doubtful[i] === true ? "sleep" : "step"
+      let recorded: ReadonlyArray<Step> = []
+      const begun = new Set<string>()
+      const executed: Array<string> = []
+      for (const crash of [...crashes, { calls: names.length, recorded: true }]) {
+        const started = Array.from(begun, (name) => ({ name, kind: "sleep", branch: "main" } as const))
+        let history = History.make(recorded, started)
+        const after = [...recorded]
+        for (const [i, base] of names.slice(0, crash.calls).entries()) {
+          const kind = kindOf(i)
+          const [next, decision] = History.call(history, { name: base, kind, branch: "main", settled: true })
+          history = next
+          if (decision._tag === "Replay") continue
+          if (decision._tag !== "Execute" && decision._tag !== "Resume") throw new Error(decision._tag)
+          same(decision._tag === "Resume", begun.has(decision.name), `resumes ${decision.name}`)
+          if (decision._tag === "Execute") executed.push(decision.name)
+          if (kind === "sleep") {
+            begun.add(decision.name)
+            history = History.begin(history, decision.name, kind)
+          }
+          const isLast = i === crash.calls - 1
+          if (isLast && !crash.recorded) break
+          begun.delete(decision.name)
+          after.push({ ...record(after.length, decision.name), kind })
+        }
+        recorded = after
+      }
+      same(recorded.length, names.length, "recorded steps")
+      const sleeps = executed.filter((name) => recorded.some((step) => step.name === name && step.kind === "sleep"))
+      same(new Set(sleeps).size, sleeps.length, "sleeps executed once")
+    },
+    modelRuns
+  )
+
+  it("names a step that was begun in an earlier attempt before another is executed, and at the end", () => {
+    const started = [{ name: "charge", kind: "step", branch: "main" } as const]
+    const history = History.make([record(0, "a")], started)
+    const [replayed] = History.call(history, { name: "a", kind: "step", branch: "main", settled: true })
+    const pending = { seq: 1, name: "charge", kind: "step", branch: "main" } as const
+    assert.deepStrictEqual(History.call(replayed, { name: "pay", kind: "step", branch: "main", settled: true })[1], {
+      _tag: "Mismatch",
+      called: "pay",
+      recorded: pending
+    })
+    assert.deepStrictEqual(History.leftover(replayed, true), pending)
+    const [resumed, decision] = History.call(replayed, { name: "charge", kind: "step", branch: "main", settled: true })
+    assert.deepStrictEqual(decision, { _tag: "Resume", name: "charge" })
+    assert.isUndefined(History.leftover(resumed, true))
+  })
+
+  it("knows when all, or all before a step, have been replayed", () => {
+    const history = History.make([record(0, "a", "side"), record(1, "b", "side")])
+    assert.isFalse(History.isReplayed(history))
+    assert.isTrue(History.isReplayed(history, 0))
+    const [next] = History.call(history, { name: "a", kind: "step", branch: "side", settled: false })
+    assert.isTrue(History.isReplayed(next, 1))
+    assert.isFalse(History.isReplayed(next))
+  })
 })

@@ -5,11 +5,12 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { describe, expect, test } from "tstyche"
 import * as Checkpoint from "../src/Checkpoint.js"
 import type { CheckpointEngine } from "../src/CheckpointEngine.js"
+import type { CheckpointStore, Sent } from "../src/CheckpointStore.js"
 import type { StoreError } from "../src/StoreError.js"
 
 class Escalated extends Schema.TaggedError<Escalated>()("Escalated", { to: Schema.String }) {}
@@ -118,4 +119,91 @@ test("run takes a program and gives it its run", () => {
   >()
   expect(Checkpoint.run).type.not.toBeCallableWith("id", {}, program)
   expect(Checkpoint.run).type.not.toBeCallableWith("id", program)
+})
+
+describe("what undoes and what is in doubt", () => {
+  test("compensate is given the step's value, and what it needs the run needs", () => {
+    expect(
+      Checkpoint.step("count", {
+        success: Schema.Number,
+        compensate: (n) => {
+          expect(n).type.toBe<number>()
+          return Effect.asVoid(Client)
+        }
+      }, Effect.succeed(1))
+    ).type.toBe<Effect.Effect<number, never, Client | Checkpoint.CurrentRun>>()
+    expect(Checkpoint.compensate("a", Effect.asVoid(Client))).type.toBe<
+      Effect.Effect<void, never, Client | Checkpoint.CurrentRun>
+    >()
+  })
+
+  test("an undo cannot fail, and contains no step", () => {
+    const inner = Checkpoint.step("inner", {}, Effect.void)
+    expect(Checkpoint.compensate).type.not.toBeCallableWith("a", Effect.fail("text"))
+    expect(Checkpoint.compensate).type.not.toBeCallableWith("a", inner)
+    expect(Checkpoint.step).type.not.toBeCallableWith("a", { compensate: () => inner }, Effect.void)
+    expect(Checkpoint.step).type.not.toBeCallableWith("a", { compensate: () => Effect.fail("text") }, Effect.void)
+  })
+
+  test("a probe finds the step's success or none", () => {
+    const found = Effect.map(Client, () => Option.some(1))
+    expect(Checkpoint.step("a", { success: Schema.Number, onInDoubt: { probe: found } }, Effect.succeed(1))).type.toBe<
+      Effect.Effect<number, never, Client | Checkpoint.CurrentRun>
+    >()
+    const options = { success: Schema.String, onInDoubt: { probe: found } }
+    expect(Checkpoint.step).type.not.toBeCallableWith("a", options, Effect.succeed("text"))
+    expect(Checkpoint.step).type.not.toBeCallableWith("a", { onInDoubt: "later" }, Effect.void)
+  })
+
+  test("a transaction is a step: it contains none, and declares its errors", () => {
+    const inner = Checkpoint.step("inner", {}, Effect.void)
+    expect(Checkpoint.transaction("t", { success: Schema.Number, error: Escalated }, metrics)).type.toBe<
+      Effect.Effect<number, Escalated, Client | Checkpoint.CurrentRun>
+    >()
+    expect(Checkpoint.transaction).type.not.toBeCallableWith("t", {}, inner)
+    expect(Checkpoint.transaction).type.not.toBeCallableWith("t", { success: Schema.Number }, metrics)
+    expect(Checkpoint.step).type.not.toBeCallableWith("s", {}, Checkpoint.transaction("t", {}, Effect.void))
+  })
+})
+
+describe("waiting", () => {
+  test("a sleep and a signal need a run", () => {
+    expect(Checkpoint.sleep("nap", "1 hour")).type.toBe<Effect.Effect<void, never, Checkpoint.CurrentRun>>()
+    expect(Checkpoint.signal("go", { success: Schema.Number, within: "1 hour" })).type.toBe<
+      Effect.Effect<Option.Option<number>, never, Checkpoint.CurrentRun>
+    >()
+    expect(Checkpoint.signal("go")).type.toBe<Effect.Effect<Option.Option<void>, never, Checkpoint.CurrentRun>>()
+    expect(Checkpoint.step).type.not.toBeCallableWith("s", {}, Checkpoint.sleep("nap", "1 hour"))
+  })
+
+  const flow = Checkpoint.workflow(
+    "w",
+    { payload: Incident, key, error: Escalated, signals: { approval: Schema.Boolean } },
+    () => Effect.void
+  )
+
+  test("a workflow can be sent the signals it declares, with their values", () => {
+    expect(flow.send("INC-1", "approval", true)).type.toBe<
+      Effect.Effect<Sent, StoreError | Checkpoint.StepCodecError, CheckpointEngine>
+    >()
+    expect(flow.send).type.toBeCallableWith("INC-1", "approval#2", true)
+    expect(flow.send).type.not.toBeCallableWith("INC-1", "approval", "yes")
+    expect(flow.send).type.not.toBeCallableWith("INC-1", "other", true)
+    const plain = Checkpoint.workflow("plain", { payload: Incident, key }, () => Effect.void)
+    expect(plain.send).type.not.toBeCallableWith("INC-1", "approval", true)
+  })
+
+  test("a child needs a run, and its ends are its parent's to handle", () => {
+    expect(flow.runChild(one)).type.toBe<
+      Effect.Effect<void, Escalated | Checkpoint.RunEnded, Checkpoint.CurrentRun>
+    >()
+    expect(Checkpoint.step).type.not.toBeCallableWith("s", { error: Schema.Any }, flow.runChild(one))
+  })
+})
+
+test("layers", () => {
+  expect(Checkpoint.layerMemory).type.toBe<Layer.Layer<CheckpointEngine | CheckpointStore>>()
+  expect(Checkpoint.layerEngine).type.toBe<Layer.Layer<CheckpointEngine, never, CheckpointStore>>()
+  expect(Checkpoint.layerResume()).type.toBe<Layer.Layer<never, never, CheckpointEngine>>()
+  expect(Checkpoint.layerRetention({ olderThan: "1 day" })).type.toBe<Layer.Layer<never, never, CheckpointEngine>>()
 })
