@@ -1,4 +1,4 @@
-/** Many calls of one key at once, over the real store: one execution, and everyone gets its result. */
+/** Many calls of one key at once, over real stores: one execution, and everyone gets its result. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Idempotency from "@firebreak/core/Idempotency"
 import * as Deferred from "effect/Deferred"
@@ -10,9 +10,29 @@ import { join } from "node:path"
 import * as SqlStore from "../src/SqlStore.js"
 import * as Child from "./fixtures/child.js"
 import { temporaryDirectory, temporaryFile } from "./fixtures/temporary.js"
+import { withServer } from "./support/postgresFile.js"
 
 /** Calls in each process; all four together 10,000 with FIREBREAK_DUPLICATES=2500. */
 const each = Number(process.env["FIREBREAK_DUPLICATES"] ?? 500)
+
+/** All four begin at the same moment, and one of them runs. */
+const fourProcesses = (place: string) =>
+  Effect.gen(function*() {
+    const ledger = join(yield* temporaryDirectory, "ledger")
+    const children = yield* Effect.all(
+      Array.from({ length: 4 }, () => Child.start("duplicates.ts", place, ledger, `${each}`)),
+      { concurrency: 4 }
+    )
+    yield* Effect.forEach(children, (child) => child.printed(1), { concurrency: 4 })
+    for (const child of children) child.process.kill("SIGUSR2")
+    const codes = yield* Effect.forEach(children, (child) => child.exit, { concurrency: 4 })
+    assert.deepStrictEqual(codes, [0, 0, 0, 0])
+    assert.strictEqual(readFileSync(ledger, "utf8"), "1\n")
+    const results = children.map((child) => child.lines.slice(1))
+    const runner = children.find((child) => results[0]?.[0]?.startsWith(`${child.process.pid} `) === true)
+    assert.isDefined(runner)
+    for (const lines of results) assert.deepStrictEqual(lines, [`${runner?.process.pid} ${each}`])
+  })
 
 describe("duplicates", () => {
   it.scopedLive(
@@ -46,25 +66,16 @@ describe("duplicates", () => {
   )
 
   it.scopedLive(
-    `${each} in each of four processes on one file: one execution among them all`,
-    () =>
-      Effect.gen(function*() {
-        const ledger = join(yield* temporaryDirectory, "ledger")
-        const filename = yield* temporaryFile
-        const children = yield* Effect.all(
-          Array.from({ length: 4 }, () => Child.start("duplicates.ts", filename, ledger, `${each}`)),
-          { concurrency: 4 }
-        )
-        yield* Effect.forEach(children, (child) => child.printed(1), { concurrency: 4 })
-        for (const child of children) child.process.kill("SIGUSR2")
-        const codes = yield* Effect.forEach(children, (child) => child.exit, { concurrency: 4 })
-        assert.deepStrictEqual(codes, [0, 0, 0, 0])
-        assert.strictEqual(readFileSync(ledger, "utf8"), "1\n")
-        const results = children.map((child) => child.lines.slice(1))
-        const runner = children.find((child) => results[0]?.[0]?.startsWith(`${child.process.pid} `) === true)
-        assert.isDefined(runner)
-        for (const lines of results) assert.deepStrictEqual(lines, [`${runner?.process.pid} ${each}`])
-      }),
+    `${each} in each of four processes on one SQLite file: one execution among them all`,
+    () => Effect.flatMap(temporaryFile, fourProcesses),
+    60_000
+  )
+})
+
+withServer("duplicates", (server) => {
+  it.scopedLive(
+    `${each} in each of four processes on PostgreSQL: one execution among them all`,
+    () => Effect.suspend(() => fourProcesses(server().url("postgres"))),
     60_000
   )
 })
