@@ -7,10 +7,12 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import * as Events from "./Events.js"
 import type * as HealingState from "./HealingState.js"
 import * as Health from "./Health.js"
 import { bounded } from "./internal/bounded.js"
+import { durationText } from "./internal/durationText.js"
 
 /**
  * One remedy that ran. Plain data: it can be sent and stored as JSON.
@@ -30,6 +32,14 @@ export interface Treatment {
 }
 
 /**
+ * Why people are called. A `Drill` only proves that they can be: nobody has to do anything.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Reason = HealingState.Reason | { readonly _tag: "Drill" }
+
+/**
  * What people are told. Plain data: it can be sent and stored as JSON.
  *
  * @since 0.1.0
@@ -37,7 +47,7 @@ export interface Treatment {
  */
 export interface Escalation {
   readonly name: string
-  readonly reason: HealingState.Reason
+  readonly reason: Reason
   readonly consecutiveFailures: number
   /** The report that led to it. */
   readonly report: Health.Report
@@ -51,7 +61,13 @@ export interface Escalation {
  * @since 0.1.0
  * @category options
  */
-export const defaults = { timeout: "30 seconds", base: "1 second", factor: 2, cap: "60 seconds" } as const
+export const defaults = {
+  timeout: "30 seconds",
+  base: "1 second",
+  factor: 2,
+  cap: "60 seconds",
+  drill: "1 minute"
+} as const
 
 /**
  * An escalation in one line.
@@ -61,6 +77,7 @@ export const defaults = { timeout: "30 seconds", base: "1 second", factor: 2, ca
  */
 export const message = (escalation: Escalation): string => {
   const { name, reason, report } = escalation
+  if (reason._tag === "Drill") return `${name}: this is a drill, nothing has to be done; ${report.status}`
   const why = reason._tag === "TooManyFailures"
     ? `${reason.consecutiveFailures} bad rounds in a row`
     : `nothing left to try for ${reason.checks.join(", ")}`
@@ -83,6 +100,64 @@ export const deliver = <E, R>(
       Events.publish({ _tag: "EscalationFailed", name: escalation.name, error }),
       Effect.logError(`Could not escalate: ${error}. ${message(escalation)}`)
     )
+  return Effect.onInterrupt(untilThrough(escalation, page, failed), () => failed("interrupted before it got through"))
+}
+
+/**
+ * What came of a drill; `elapsed` is milliseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Drill {
+  readonly delivered: boolean
+  readonly elapsed: number
+  /** Tries that failed, before it got through or the time was up. */
+  readonly failures: number
+  /** Why the last try failed that did; absent if none did. */
+  readonly error?: string
+}
+
+/**
+ * Delivers an escalation as `deliver` does, for at most `within`, and tells whether it got through. It publishes nothing.
+ *
+ * @since 0.1.0
+ * @category delivering
+ */
+export const drill = <E, R>(
+  escalation: Escalation,
+  page: (escalation: Escalation) => Effect.Effect<unknown, E, R>,
+  within: Duration.Duration
+): Effect.Effect<Drill, never, R> =>
+  Effect.suspend(() => {
+    let failures = 0
+    let error: string | undefined
+    const noted = (why: string) =>
+      Effect.sync(() => {
+        failures++
+        error = why
+      })
+    return untilThrough(escalation, page, noted).pipe(
+      Effect.timeoutOption(within),
+      Effect.timed,
+      Effect.map(([elapsed, through]): Drill => {
+        const delivered = Option.isSome(through)
+        const why = error ?? (delivered ? undefined : `no answer within ${durationText(within)}`)
+        return { delivered, elapsed: Duration.toMillis(elapsed), failures, ...why === undefined ? {} : { error: why } }
+      })
+    )
+  })
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+/** Pages until it succeeds; `failed` is told of each try that did not. */
+const untilThrough = <E, R>(
+  escalation: Escalation,
+  page: (escalation: Escalation) => Effect.Effect<unknown, E, R>,
+  failed: (error: string) => Effect.Effect<void>
+): Effect.Effect<void, never, R> => {
   const attempt = (failures: number): Effect.Effect<void, never, R> =>
     Effect.flatMap(
       bounded(Duration.toMillis(defaults.timeout)).run(Effect.suspend(() => page(escalation))),
@@ -95,12 +170,8 @@ export const deliver = <E, R>(
           )
       })
     )
-  return Effect.onInterrupt(attempt(0), () => failed("interrupted before it got through"))
+  return attempt(0)
 }
-
-// -----------------------------------------------------------------------------
-// internal
-// -----------------------------------------------------------------------------
 
 const delay = (failures: number): Duration.Duration =>
   Duration.min(defaults.cap, Duration.times(defaults.base, defaults.factor ** Math.min(failures, 30)))

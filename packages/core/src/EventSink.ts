@@ -158,6 +158,7 @@ const wentWrong = (event: Events.Published): boolean => {
     case "ActionCompleted":
     case "RunCompleted":
     case "StepSaved":
+    case "EscalationDrilled":
       return event.outcome === "failure"
     case "HealthChecked":
       return event.status !== "healthy"
@@ -182,10 +183,10 @@ const loud: ReadonlySet<Events.Event["_tag"]> = new Set([
   "RunDied",
   "StepCompensated",
   "ComponentDegraded",
-  "ResponseDegraded",
   "RefreshFailed",
-  "RemedyFailed",
+  "ResponseDegraded",
   "SloViolated",
+  "RemedyFailed",
   "FailedOver",
   "Escalated",
   "EscalationFailed",

@@ -72,12 +72,22 @@ export interface Catalog {
   // Chaos
   ChaosInjected: { readonly target: string; readonly kind: "fault" | "latency" | "outcome" | "hang" }
 
-  // Idempotency
-  ActionStarted: ActionKey
-  ActionCompleted: ActionKey & { readonly outcome: "success" | "failure" }
-  ActionNotStarted: ActionKey
-  ActionReplayed: ActionKey
-  ActionInDoubt: ActionKey & { readonly resolution: "retry" | "probe" | "escalate" }
+  // Idempotency; `scope` is left out for the default one
+  ActionStarted: { readonly operation: string; readonly key: string; readonly scope?: string | undefined }
+  ActionCompleted: {
+    readonly operation: string
+    readonly key: string
+    readonly scope?: string | undefined
+    readonly outcome: "success" | "failure"
+  }
+  ActionNotStarted: { readonly operation: string; readonly key: string; readonly scope?: string | undefined }
+  ActionReplayed: { readonly operation: string; readonly key: string; readonly scope?: string | undefined }
+  ActionInDoubt: {
+    readonly operation: string
+    readonly key: string
+    readonly scope?: string | undefined
+    readonly resolution: "retry" | "probe" | "escalate"
+  }
 
   // Checkpoint
   RunStarted: { readonly workflow: string; readonly runId: string }
@@ -154,6 +164,13 @@ export interface Catalog {
     readonly dryRun: boolean
   }
   EscalationFailed: { readonly name: string; readonly error: string }
+  EscalationDrilled: {
+    readonly name: string
+    readonly outcome: "success" | "failure"
+    readonly elapsedMillis: number
+    /** Why the last try failed that did, if any. */
+    readonly error: string | undefined
+  }
   HealingResumed: { readonly name: string }
 
   // Supervision
@@ -198,18 +215,6 @@ export interface Catalog {
 
   // LoopGuard
   LoopStopped: { readonly guard: string; readonly evidence: string; readonly detail: string }
-}
-
-/**
- * The key of an action; `scope` is left out for the default one.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ActionKey {
-  readonly operation: string
-  readonly key: string
-  readonly scope?: string | undefined
 }
 
 /**

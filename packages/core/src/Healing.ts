@@ -78,7 +78,7 @@ export interface Options<
   readonly name?: string | undefined
   /** Time between the end of a round and the next. Default 30 seconds. */
   readonly every?: Duration.DurationInput | undefined
-  readonly checks: Checks
+  readonly checks: Checks & Health.Closed<Checks>
   /** What to try, in order, while a check fails. */
   readonly remedies?: Only<ByCheck, keyof Checks> | undefined
   /** What to try, in order, while the status is as bad as the key or worse. */
@@ -143,7 +143,8 @@ export const make = <
   options: Options<Checks, ByCheck, ByStatus, R>
 ): Effect.Effect<Service, never, Scope.Scope | Requirements<Checks, ByCheck, ByStatus, R>> => {
   const settings: HealingLoop.Settings<Requirements<Checks, ByCheck, ByStatus, R>> = resolve(options)
-  return Effect.flatMap(Health.make(options.checks), (health) => HealingLoop.make(settings, health))
+  const health = Health.make<Checks>(options.checks)
+  return Effect.flatMap(health, (health) => HealingLoop.make(settings, health))
 }
 
 /**

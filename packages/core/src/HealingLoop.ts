@@ -6,6 +6,7 @@
 import * as Array from "effect/Array"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Scope from "effect/Scope"
@@ -15,6 +16,7 @@ import * as HealingState from "./HealingState.js"
 import * as Health from "./Health.js"
 import { bounded } from "./internal/bounded.js"
 import { closeOver } from "./internal/closeOver.js"
+import * as Check from "./internal/options.js"
 import * as Time from "./internal/time.js"
 import type * as Remedy from "./Remedy.js"
 
@@ -63,6 +65,11 @@ export interface Service {
   readonly stats: Effect.Effect<Stats>
   /** Heals again after an escalation, with fresh attempts; cooldowns go on. */
   readonly resume: Effect.Effect<void>
+  /**
+   * Sends an escalation marked as a drill down the same path, for at most `within` (default 1 minute), and says whether
+   * it got through. It changes nothing in the loop.
+   */
+  readonly drill: (within?: Duration.DurationInput) => Effect.Effect<Escalation.Drill>
   /** Runs one round now and returns the report it started from. */
   readonly runOnce: Effect.Effect<Health.Report>
   /** Runs rounds until interrupted. The layer does so by itself. */
@@ -106,7 +113,10 @@ const ofCheck: Complaint = (report, trigger) => {
 
 const ofStatus: Complaint = (report, trigger) => {
   const status = Health.status(
-    report.checks.map(({ critical, latest }) => ({ critical, passing: latest._tag === "Passed" }))
+    report.checks.map(({ because = [], critical, latest }) => ({
+      critical,
+      passing: latest._tag === "Passed" && !because.some((cause) => ofCheck(report, cause) !== undefined)
+    }))
   )
   return Health.isAtLeast(status, trigger as HealingState.Rung) ? `still ${status}` : undefined
 }
@@ -157,6 +167,23 @@ class Healer<R> implements Service {
     this.state = HealingState.resume(this.state)
     return this.publish({ _tag: "HealingResumed", name: this.settings.name })
   })
+
+  readonly drill = (within: Duration.DurationInput = Escalation.defaults.drill): Effect.Effect<Escalation.Drill> => {
+    const limit = Duration.millis(Check.millis("Healing", "within", within, { min: 1 }))
+    return Effect.gen(this, function*() {
+      const report = this.reports.at(-1) ?? (yield* this.health.check)
+      const escalation = this.escalationOf({ _tag: "Drill" }, report)
+      const drill = yield* closeOver(this.context)(Escalation.drill(escalation, this.settings.escalate, limit))
+      yield* this.publish({
+        _tag: "EscalationDrilled",
+        name: this.settings.name,
+        outcome: drill.delivered ? "success" : "failure",
+        elapsedMillis: drill.elapsed,
+        error: drill.error
+      })
+      return drill
+    })
+  }
 
   readonly runOnce: Effect.Effect<Health.Report> = Effect.suspend(() => this.round).pipe(this.oneAtATime.withPermits(1))
 
@@ -247,9 +274,7 @@ class Healer<R> implements Service {
       })
     )
     if (dryRun) return event
-    const history = Array.copy(this.reports)
-    const treatments = Array.copy(this.treated)
-    const escalation = { name, reason, consecutiveFailures, report, history, treatments }
+    const escalation = this.escalationOf(reason, report)
     this.undelivered++
     // on its own fiber: while people cannot be reached, the checks go on
     const delivery = Escalation.deliver(escalation, this.settings.escalate).pipe(
@@ -259,6 +284,17 @@ class Healer<R> implements Service {
       Effect.interruptible
     )
     return Effect.zipRight(event, Effect.asVoid(Effect.forkIn(delivery, this.scope)))
+  }
+
+  private escalationOf(reason: Escalation.Reason, report: Health.Report): Escalation.Escalation {
+    return {
+      name: this.settings.name,
+      reason,
+      consecutiveFailures: this.state.consecutiveFailures,
+      report,
+      history: Array.copy(this.reports),
+      treatments: Array.copy(this.treated)
+    }
   }
 
   private guardOf(remedy: Remedy.Remedy<R>): ReturnType<typeof bounded> {

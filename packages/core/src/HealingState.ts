@@ -166,8 +166,12 @@ export const resume = (state: State): State => ({
 
 type Trigger<Remedy> = readonly [name: string, remedies: ReadonlyArray<Remedy>]
 
-/** A check that fails, unless its latest run passed and it only waits for more passes. */
-const needsRemedy = (check: Health.CheckResult): boolean => !check.passing && check.latest._tag === "Failed"
+/**
+ * A check that fails by itself: not because of another, which is then what to treat, and not one whose latest run passed
+ * and that only waits for more passes.
+ */
+const needsRemedy = (check: Health.CheckResult): boolean =>
+  !check.passing && check.because === undefined && check.latest._tag === "Failed"
 
 const rungs = <Remedy>(
   config: { readonly ladder: ReadonlyMap<Rung, ReadonlyArray<Remedy>> },
@@ -199,15 +203,18 @@ const reasonToEscalate = (
   const options = [
     ...checks.flatMap((name) => config.remedies.get(name) ?? []),
     ...rungs(config, report.status).flatMap(([, remedies]) => remedies)
-  ].filter((remedy) => remedy.enabled)
+  ].filter((remedy) => remedy.enabled === true)
   const nothingLeft = options.length > 0 && options.every((remedy) => isExhausted(remedy, state.used))
   return nothingLeft ? { _tag: "Exhausted", checks } : undefined
 }
 
 const isExhausted = (remedy: Limits, used: State["used"]): boolean =>
-  (used.get(remedy.name)?.attempts ?? 0) >= remedy.attempts
+  !((used.get(remedy.name)?.attempts ?? 0) < remedy.attempts)
 
-/** Takes the first remedy of each trigger that is neither exhausted nor cooling down, and counts it. */
+/**
+ * Takes the first remedy of each trigger that is neither exhausted nor cooling down, and counts it. Each condition asks
+ * for leave to run, not for a reason to stop: a limit that is no number, or a time that went back, is no leave.
+ */
 const pick = <Remedy extends Limits>(
   config: Config<Remedy>,
   state: State,
@@ -222,11 +229,11 @@ const pick = <Remedy extends Limits>(
       // two triggers that share a remedy are both served by one run
       if (taken.has(remedy.name)) break
       const use = used.get(remedy.name) ?? { attempts: 0, lastAt: -Infinity }
-      if (!remedy.enabled) {
+      if (remedy.enabled !== true) {
         actions.push({ _tag: "Skip", remedy, trigger, reason: "disabled" })
-      } else if (use.attempts >= remedy.attempts) {
+      } else if (!(use.attempts < remedy.attempts)) {
         actions.push({ _tag: "Skip", remedy, trigger, reason: "exhausted" })
-      } else if (now - use.lastAt < remedy.cooldown) {
+      } else if (!(now - use.lastAt >= remedy.cooldown)) {
         actions.push({ _tag: "Skip", remedy, trigger, reason: "cooldown" })
       } else {
         const attempt = use.attempts + 1

@@ -45,12 +45,15 @@ export const statuses: ReadonlyArray<Status> = ["healthy", "degraded", "unhealth
 export interface CheckResult {
   readonly name: string
   readonly critical: boolean
-  /** What counts for the status: the latest run, seen through the thresholds `fall` and `rise`. */
+  /** What counts for the status: the latest run, seen through `fall` and `rise`, and what it depends on. */
   readonly passing: boolean
+  /** The failing checks that are the cause of this one's failing; absent if it is none but itself. */
+  readonly because?: ReadonlyArray<string>
   /** The latest run. Its `elapsed` is milliseconds. */
   readonly latest: HealthCheck.Outcome
   /** When the latest run ended, in milliseconds since the epoch. */
   readonly at: number
+  readonly componentType?: string
 }
 
 /**
@@ -120,6 +123,51 @@ export const status = (
 export const isAtLeast = (status: Status, bad: Status): boolean => statuses.indexOf(status) >= statuses.indexOf(bad)
 
 /**
+ * Why checks fail that depend on others: for each with a failing check among those it needs, directly or through others,
+ * the ones at the root of it, in the order of `checks`. What is named and not there counts as passing.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const causes = (
+  checks: ReadonlyArray<
+    { readonly name: string; readonly passing: boolean; readonly dependsOn: ReadonlyArray<string> }
+  >
+): ReadonlyMap<string, ReadonlyArray<string>> => {
+  const byName = new Map(checks.map((check) => [check.name, check]))
+  const roots = new Map<string, ReadonlySet<string>>()
+  const rootsOf = (name: string): ReadonlySet<string> => {
+    const known = roots.get(name)
+    if (known !== undefined) return known
+    // for a circle, which `make` refuses: it ends here
+    roots.set(name, new Set())
+    const found = new Set<string>()
+    for (const needed of byName.get(name)?.dependsOn ?? []) {
+      const deeper = rootsOf(needed)
+      for (const root of deeper) found.add(root)
+      if (deeper.size === 0 && byName.get(needed)?.passing === false) found.add(needed)
+    }
+    roots.set(name, found)
+    return found
+  }
+  const found = checks.map(({ name }) => [name, rootsOf(name)] as const).filter(([, roots]) => roots.size > 0)
+  const names = checks.map(({ name }) => name)
+  return new Map(found.map(([name, roots]) => [name, names.filter((name) => roots.has(name))]))
+}
+
+/**
+ * The type of some checks with which it does not compile to depend on one that is not there, or on itself.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Closed<Checks extends HealthCheck.Checks> = {
+  readonly [K in keyof Checks]: Checks[K] extends HealthCheck.HealthCheck<any, infer D>
+    ? string extends D ? unknown : [D] extends [Exclude<keyof Checks, K>] ? unknown : never
+    : never
+}
+
+/**
  * The names of the checks that fail.
  *
  * @since 0.1.0
@@ -141,7 +189,8 @@ export const message = (report: Report): string => {
 }
 
 /**
- * Makes the health of some checks. A run in flight when the scope closes is interrupted.
+ * Makes the health of some checks. A run in flight when the scope closes is interrupted. Throws if a check depends on one
+ * that is not there, or, through others, on itself.
  *
  * @example
  * import * as Health from "@firebreak/core/Health"
@@ -161,9 +210,10 @@ export const message = (report: Report): string => {
  * @category constructors
  */
 export const make = <const Checks extends HealthCheck.Checks>(
-  checks: Checks
-): Effect.Effect<Service, never, Scope.Scope | HealthCheck.Context<Checks>> =>
-  Effect.gen(function*() {
+  checks: Checks & Closed<Checks>
+): Effect.Effect<Service, never, Scope.Scope | HealthCheck.Context<Checks>> => {
+  refuseCircles(checks)
+  return Effect.gen(function*() {
     const events = yield* Events.Events
     const context = yield* Effect.context<HealthCheck.Context<Checks>>()
     const probes = yield* Effect.forEach(
@@ -235,6 +285,7 @@ export const make = <const Checks extends HealthCheck.Checks>(
       history: Effect.sync(() => Array.copy(history))
     }
   })
+}
 
 /**
  * Provides `Health` of some checks. Nothing runs until somebody asks; `Healing.layer` also asks by itself.
@@ -243,7 +294,7 @@ export const make = <const Checks extends HealthCheck.Checks>(
  * @category layers
  */
 export const layer = <const Checks extends HealthCheck.Checks>(
-  checks: Checks
+  checks: Checks & Closed<Checks>
 ): Layer.Layer<Health, never, HealthCheck.Context<Checks>> => Layer.scoped(Health, make(checks))
 
 // -----------------------------------------------------------------------------
@@ -254,7 +305,9 @@ export const layer = <const Checks extends HealthCheck.Checks>(
 interface Probe {
   readonly name: string
   readonly isDue: (now: number) => boolean
+  readonly dependsOn: ReadonlyArray<string>
   readonly run: Effect.Effect<void>
+  /** Seen through its thresholds, but not through what it depends on. */
   readonly result: () => CheckResult | undefined
 }
 
@@ -264,15 +317,18 @@ const probeOf = Effect.fnUntraced(function*(name: string, check: HealthCheck.Hea
   let standing: HealthCheck.Standing | undefined
   let result: CheckResult | undefined
   let ranAt = -Infinity
+  const { componentType, critical } = check
+  const kind = componentType === undefined ? undefined : { componentType }
   const settle = (latest: HealthCheck.Outcome) =>
     Effect.withFiberRuntime<void>((fiber) => {
       standing = HealthCheck.observe(check, standing, latest._tag === "Passed")
-      result = { name, critical: check.critical, passing: standing.passing, latest, at: Time.wallMillis(fiber) }
+      result = { name, critical, passing: standing.passing, latest, at: Time.wallMillis(fiber), ...kind }
       ranAt = Time.monotonicMillis(fiber)
       return Effect.void
     })
   const probe: Probe = {
     name,
+    dependsOn: check.dependsOn,
     isDue: (now) => now - ranAt >= check.interval,
     run: oneAtATime.withPermits(1)(Effect.flatMap(runner, settle)),
     result: () => result
@@ -281,6 +337,37 @@ const probeOf = Effect.fnUntraced(function*(name: string, check: HealthCheck.Hea
 })
 
 const reportOf = (probes: ReadonlyArray<Probe>, at: number): Report => {
-  const checks = Array.filterMap(probes, (probe) => Option.fromNullable(probe.result()))
+  const own = Array.filterMap(probes, (probe) => Option.fromNullable(probe.result()))
+  const checks = probes.some(({ dependsOn }) => dependsOn.length > 0) ? explained(probes, own) : own
   return { status: status(checks), checks, at }
+}
+
+const explained = (probes: ReadonlyArray<Probe>, own: ReadonlyArray<CheckResult>): ReadonlyArray<CheckResult> => {
+  const dependsOn = new Map(probes.map((probe) => [probe.name, probe.dependsOn]))
+  const because = causes(own.map(({ name, passing }) => ({ name, passing, dependsOn: dependsOn.get(name) ?? [] })))
+  return own.map((check) => {
+    const roots = because.get(check.name)
+    return roots === undefined ? check : { ...check, passing: false, because: roots }
+  })
+}
+
+const refuseCircles = (checks: HealthCheck.Checks): void => {
+  const seen = new Set<string>()
+  const visit = (name: string, path: ReadonlyArray<string>): void => {
+    if (path.includes(name)) {
+      const circle = [...path.slice(path.indexOf(name)), name].join(" > ")
+      throw new Check.InvalidOption(`Health: checks must not depend on themselves, got ${circle}`)
+    }
+    if (seen.has(name)) return
+    seen.add(name)
+    for (const needed of checks[name]!.dependsOn) {
+      if (!Object.hasOwn(checks, needed)) {
+        throw new Check.InvalidOption(
+          `Health: dependsOn must name checks, and for ${JSON.stringify(name)} there is no ${JSON.stringify(needed)}`
+        )
+      }
+      visit(needed, [...path, name])
+    }
+  }
+  for (const name of Object.keys(checks)) visit(name, [])
 }

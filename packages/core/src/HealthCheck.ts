@@ -9,15 +9,20 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type { CircuitBreaker } from "./CircuitBreaker.js"
 import { bounded } from "./internal/bounded.js"
+import { fullness, percent } from "./internal/fullness.js"
+import * as Host from "./internal/host.js"
 import * as Check from "./internal/options.js"
 import * as Time from "./internal/time.js"
 
 /**
+ * `D` are the names of the checks it depends on.
+ *
  * @since 0.1.0
  * @category options
  */
-export interface Options {
+export interface Options<D extends string = string> {
   /** When a run that has not ended counts as failed. Default 1 second. */
   readonly timeout?: Duration.DurationInput | undefined
   /** A result younger than this is used again instead of running the check. Default 0: always run. */
@@ -28,6 +33,13 @@ export interface Options {
   readonly fall?: number | undefined
   /** Passed runs in a row that turn a failing check into a passing one. Default 1. */
   readonly rise?: number | undefined
+  /**
+   * Checks beside it without which it cannot be well. While one of them fails, this one counts as failing because of it,
+   * and `Healing` treats the cause, not this. Default none.
+   */
+  readonly dependsOn?: ReadonlyArray<D> | undefined
+  /** What is checked, for health+json, which knows "component", "datastore" and "system". Default not said. */
+  readonly componentType?: string | undefined
 }
 
 /**
@@ -52,13 +64,15 @@ export const defaults = {
  * @since 0.1.0
  * @category models
  */
-export interface HealthCheck<out R = never> {
+export interface HealthCheck<out R = never, out D extends string = string> {
   readonly effect: Effect.Effect<unknown, unknown, R>
   readonly timeout: number
   readonly interval: number
   readonly critical: boolean
   readonly fall: number
   readonly rise: number
+  readonly dependsOn: ReadonlyArray<D>
+  readonly componentType: string | undefined
 }
 
 /**
@@ -80,17 +94,42 @@ export interface Checks {
 export type Context<C extends Checks> = C[keyof C] extends HealthCheck<infer R> ? R : never
 
 /**
+ * What a run has measured.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Observed {
+  readonly value: number
+  readonly unit: string
+}
+
+/**
  * How one run ended; `error` says why it failed, `elapsed` is milliseconds.
  *
  * @since 0.1.0
  * @category models
  */
 export type Outcome =
-  | { readonly _tag: "Passed"; readonly elapsed: number }
-  | { readonly _tag: "Failed"; readonly elapsed: number; readonly error: string }
+  | { readonly _tag: "Passed"; readonly elapsed: number; readonly observed?: Observed }
+  | { readonly _tag: "Failed"; readonly elapsed: number; readonly error: string; readonly observed?: Observed }
 
 /**
- * Makes a check of an effect. It passes when the effect succeeds, unless the value is `false`.
+ * The value of a check's effect that tells what it measured; the run has failed if there is a `problem`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Observation {
+  readonly observed: Observed
+  constructor(value: number, unit: string, readonly problem?: string) {
+    this.observed = { value, unit }
+  }
+}
+
+/**
+ * Makes a check of an effect. It passes when the effect succeeds, unless the value is `false` or an `Observation` of a
+ * problem.
  *
  * @example
  * import * as HealthCheck from "@firebreak/core/HealthCheck"
@@ -103,18 +142,24 @@ export type Outcome =
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options = {}): HealthCheck<R> => ({
+export const make = <A, E, R, const D extends string = never>(
+  effect: Effect.Effect<A, E, R>,
+  options: Options<D> = {}
+): HealthCheck<R, D> => ({
   effect,
   timeout: Check.millis(module, "timeout", options.timeout ?? defaults.timeout, { min: 1 }),
   interval: Check.millis(module, "interval", options.interval ?? defaults.interval),
   critical: options.critical ?? defaults.critical,
   fall: Check.whole(module, "fall", options.fall ?? defaults.fall, { min: 1 }),
-  rise: Check.whole(module, "rise", options.rise ?? defaults.rise, { min: 1 })
+  rise: Check.whole(module, "rise", options.rise ?? defaults.rise, { min: 1 }),
+  dependsOn: options.dependsOn ?? [],
+  componentType: options.componentType
 })
 
 /**
- * Passes while the V8 heap in use is less than `below` (default 0.9) of `limit` bytes, by default V8's own heap limit.
- * Throws at construction where that limit cannot be read (before Node 20.16, outside Node) and none is given.
+ * Passes while the V8 heap in use is less than `below` (default 0.9) of `limit` bytes, by default what it can grow to:
+ * V8's own limit, or the memory the process may use where that is less (see `SystemCheck.rss`). Throws at construction
+ * where V8's limit cannot be read (before Node 20.16, outside Node) and none is given.
  *
  * @example
  * import * as HealthCheck from "@firebreak/core/HealthCheck"
@@ -124,22 +169,25 @@ export const make = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options =
  * @since 0.1.0
  * @category constructors
  */
-export const heap = (
-  options: Options & { readonly below?: number | undefined; readonly limit?: number | undefined } = {}
-): HealthCheck => {
+export const heap = <const D extends string = never>(
+  options: Options<D> & { readonly below?: number | undefined; readonly limit?: number | undefined } = {}
+): HealthCheck<never, D> => {
   const below = Check.between("HealthCheck.heap", "below", options.below ?? defaults.heap, { min: 0, max: 1 })
-  const { process } = globalThis as { readonly process?: Process }
-  const limit = options.limit ?? process?.getBuiltinModule?.("node:v8")?.getHeapStatistics().heap_size_limit
-  if (process === undefined || limit === undefined) {
+  const { process } = Host
+  const v8 = Host.v8()?.getHeapStatistics().heap_size_limit
+  if (process === undefined || (options.limit ?? v8) === undefined) {
     throw new Check.InvalidOption("HealthCheck.heap: limit must be given where V8's heap limit cannot be read")
   }
-  const size = Check.whole("HealthCheck.heap", "limit", limit, { min: 1 })
+  const given = options.limit === undefined
+    ? undefined
+    : Check.whole("HealthCheck.heap", "limit", options.limit, { min: 1 })
   return make(
-    Effect.suspend(() => {
-      const share = process.memoryUsage().heapUsed / size
-      return share < below ? Effect.void : Effect.fail(`heap is ${percent(share)} full, limit ${percent(below)}`)
+    Effect.sync(() => {
+      const limit = given ?? Math.min(v8!, Host.memoryLimit() ?? Infinity)
+      const share = process.memoryUsage().heapUsed / limit
+      return new Observation(percent(share), "percent", fullness("heap is", share, below))
     }),
-    options
+    { componentType: "system", ...options }
   )
 }
 
@@ -155,19 +203,19 @@ export const heap = (
  * @since 0.1.0
  * @category constructors
  */
-export const eventLoopDelay = (
-  options: Options & { readonly below?: Duration.DurationInput | undefined } = {}
-): HealthCheck => {
+export const eventLoopDelay = <const D extends string = never>(
+  options: Options<D> & { readonly below?: Duration.DurationInput | undefined } = {}
+): HealthCheck<never, D> => {
   const below = Check.millis("HealthCheck.eventLoopDelay", "below", options.below ?? defaults.eventLoopDelay, {
     min: 1
   })
   const late = Effect.map(timed(Effect.sleep(timer)), (elapsed) => elapsed - timer)
   return make(
-    Effect.flatMap(
+    Effect.map(
       Effect.all(Array.from({ length: 5 }, () => late)),
       (delays) => atMost("event loop is late by", Math.max(...delays), below)
     ),
-    options
+    { componentType: "system", ...options }
   )
 }
 
@@ -186,16 +234,19 @@ export const eventLoopDelay = (
  * @since 0.1.0
  * @category constructors
  */
-export const queueDepth = <E, R>(
+export const queueDepth = <E, R, const D extends string = never>(
   effect: Effect.Effect<number, E, R>,
-  options: Options & { readonly below?: number | undefined } = {}
-): HealthCheck<R> => {
+  options: Options<D> & { readonly below?: number | undefined } = {}
+): HealthCheck<R, D> => {
   const below = Check.between("HealthCheck.queueDepth", "below", options.below ?? defaults.queueDepth, {
     min: 0,
     max: Infinity
   })
   return make(
-    Effect.filterOrFail(effect, (depth) => depth < below, (depth) => `queue holds ${depth}, limit ${below}`),
+    Effect.map(
+      effect,
+      (depth) => new Observation(depth, "items", depth < below ? undefined : `queue holds ${depth}, limit ${below}`)
+    ),
     options
   )
 }
@@ -215,16 +266,64 @@ export const queueDepth = <E, R>(
  * @since 0.1.0
  * @category constructors
  */
-export const responseTime = <A, E, R>(
+export const responseTime = <A, E, R, const D extends string = never>(
   effect: Effect.Effect<A, E, R>,
-  options: Options & { readonly below?: Duration.DurationInput | undefined } = {}
-): HealthCheck<R> => {
+  options: Options<D> & { readonly below?: Duration.DurationInput | undefined } = {}
+): HealthCheck<R, D> => {
   const below = Check.millis("HealthCheck.responseTime", "below", options.below ?? defaults.responseTime, { min: 1 })
   return make(
-    Effect.flatMap(timed(effect), (elapsed) => atMost("answered in", elapsed, below)),
+    Effect.map(timed(effect), (elapsed) => atMost("answered in", elapsed, below)),
     { ...options, timeout: options.timeout ?? below * 2 }
   )
 }
+
+/**
+ * Passes while no breaker is open: of one, of several, or of a `CircuitBreakerRegistry`. One that is half-open has been
+ * open and is being tried, and passes.
+ *
+ * @example
+ * import * as CircuitBreakerRegistry from "@firebreak/core/CircuitBreakerRegistry"
+ * import * as HealthCheck from "@firebreak/core/HealthCheck"
+ * import * as Effect from "effect/Effect"
+ *
+ * export const program = Effect.map(CircuitBreakerRegistry.make({ name: "webhooks" }), (breakers) => ({
+ *   webhooks: HealthCheck.breakers(breakers)
+ * }))
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const breakers = <const D extends string = never>(
+  source:
+    | Breaker
+    | ReadonlyArray<Breaker>
+    | { readonly all: Effect.Effect<ReadonlyMap<string, Breaker>> },
+  options: Options<D> = {}
+): HealthCheck<never, D> => {
+  const all = "all" in source
+    ? Effect.map(source.all, (byKey) => Array.from(byKey.values()))
+    : Effect.succeed("stats" in source ? [source] : source)
+  return make(
+    Effect.map(
+      Effect.flatMap(all, Effect.forEach(({ name, stats }) => Effect.map(stats, ({ state }) => ({ name, state })))),
+      (states) => {
+        const open = states.filter(({ state }) => state.endsWith("open") && state !== "half-open").map(({ name }) =>
+          name
+        )
+        return new Observation(open.length, "open breakers", open.length === 0 ? undefined : `open: ${listed(open)}`)
+      }
+    ),
+    options
+  )
+}
+
+/**
+ * What `breakers` looks at.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Breaker = Pick<CircuitBreaker, "name" | "stats">
 
 /**
  * Makes the effect that runs a check once, within its timeout. A run that does not yield to interruption is left behind,
@@ -236,15 +335,16 @@ export const responseTime = <A, E, R>(
 export const runner = <R>(check: HealthCheck<R>): Effect.Effect<Effect.Effect<Outcome, never, R>> =>
   Effect.sync(() => {
     const { run, running } = bounded(check.timeout)
-    const question = Effect.filterOrFail(check.effect, (value) => value !== false, () => "answered false")
     return Effect.withFiberRuntime((fiber) => {
       if (running()) return Effect.succeed<Outcome>({ _tag: "Failed", elapsed: 0, error: "the last run has not ended" })
       const started = Time.monotonicMillis(fiber)
-      return Effect.map(run(question), (answer): Outcome => {
+      return Effect.map(run(check.effect), (answer): Outcome => {
         const elapsed = Time.monotonicMillis(fiber) - started
-        return Either.isRight(answer)
-          ? { _tag: "Passed", elapsed }
-          : { _tag: "Failed", elapsed, error: answer.left }
+        const error = Either.isLeft(answer) ? answer.left : problem(answer.right)
+        const seen = Either.isRight(answer) && answer.right instanceof Observation
+          ? { observed: answer.right.observed }
+          : undefined
+        return error === undefined ? { _tag: "Passed", elapsed, ...seen } : { _tag: "Failed", elapsed, error, ...seen }
       })
     })
   })
@@ -287,18 +387,14 @@ const module = "HealthCheck"
 /** Milliseconds of the timers that measure the event loop. */
 const timer = 10
 
-/** What `heap` needs of Node's process; taken from `globalThis`, so that this module loads anywhere. */
-interface Process {
-  readonly memoryUsage: () => { readonly heapUsed: number }
-  readonly getBuiltinModule?: (id: string) => {
-    readonly getHeapStatistics: () => { readonly heap_size_limit: number }
-  }
-}
+const problem = (value: unknown): string | undefined =>
+  value === false ? "answered false" : value instanceof Observation ? value.problem : undefined
 
 const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<number, E, R> =>
   Effect.map(Effect.timed(effect), ([elapsed]) => Duration.toMillis(elapsed))
 
-const atMost = (what: string, millis: number, below: number): Effect.Effect<void, string> =>
-  millis < below ? Effect.void : Effect.fail(`${what} ${Math.round(millis)} ms, limit ${below} ms`)
+const atMost = (what: string, millis: number, below: number): Observation =>
+  new Observation(millis, "ms", millis < below ? undefined : `${what} ${Math.round(millis)} ms, limit ${below} ms`)
 
-const percent = (share: number): string => `${Math.round(share * 100)} %`
+const listed = (names: ReadonlyArray<string>): string =>
+  names.length <= 5 ? names.join(", ") : `${names.slice(0, 5).join(", ")} and ${names.length - 5} more`

@@ -179,6 +179,11 @@ export const catalog = {
   firebreak_failovers_total: counter("switches", { name, to: ["backup", "primary"] }, "Switches to a backup and back"),
   firebreak_escalations_total: counter("escalations", { name }, "People were called"),
   firebreak_escalation_failures_total: counter("escalations", { name }, "Calls for people that did not get through"),
+  firebreak_escalation_drills_total: counter(
+    "drills",
+    { name, outcome: ["success", "failure"] },
+    "Drills of calling people by whether they got through"
+  ),
 
   // Supervision
   firebreak_restarts_total: counter("restarts", { name }, "Children that ended and are started again"),

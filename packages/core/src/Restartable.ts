@@ -3,13 +3,19 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
+import type { Swappable } from "./Failover.js"
 import { closeOver } from "./internal/closeOver.js"
+import { errorText } from "./internal/errorText.js"
+import { swapping } from "./internal/swapping.js"
 import * as Remedy from "./Remedy.js"
 
 /**
@@ -155,6 +161,86 @@ export const make = <A, E, R>(
       remedy: Remedy.make(`restart ${name}`, restart, limits)
     }
   })
+}
+
+/**
+ * Identifies the restartable behind a service.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Of<in out I, out E> {
+  readonly _: (service: I) => I
+  readonly _E: E
+}
+
+/**
+ * The tag of the restartable that `layer` put behind a service. `E` is what its Layer fails with.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const of = <I, S, E = never>(tag: Context.Tag<I, S>): Context.Tag<Of<I, E>, Restartable<S, E>> =>
+  Context.GenericTag(`@firebreak/core/Restartable/${tag.key}`)
+
+/**
+ * What a call of a service dies with whose Layer could not be built again, until a restart succeeds: a defect, for the
+ * service's own errors know nothing of it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RestartFailed extends Error {
+  override readonly name = "RestartFailed"
+  constructor(readonly restartable: string, override readonly cause: Cause.Cause<unknown>) {
+    super(
+      `Restartable "${restartable}" is down, the call did not run: its restart failed (${
+        errorText(Cause.squash(cause))
+      })`
+    )
+  }
+}
+
+/**
+ * Provides a service that can be restarted under its users, and its restartable under `Restartable.of(tag)`. A restart
+ * closes the scope of the Layer, with what was built below it, and builds it again; calls made meanwhile wait, and go to
+ * the new instance, even from effects made before. A call under way stays with the old one, which is closed under it.
+ *
+ * @example
+ * import * as Restartable from "@firebreak/core/Restartable"
+ * import * as Context from "effect/Context"
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ *
+ * class Database extends Context.Tag("Database")<Database, {
+ *   readonly query: (sql: string) => Effect.Effect<string>
+ * }>() {}
+ * const open = Effect.acquireRelease(Effect.log("connect"), () => Effect.log("disconnect"))
+ * const Pool = Layer.scoped(Database, Effect.as(open, { query: (sql) => Effect.succeed(sql) }))
+ *
+ * const DatabaseLive = Restartable.layer(Database, Pool, { cooldown: "60 seconds" })
+ *
+ * const restart = Effect.flatMap(Restartable.of(Database), (database) => database.restart)
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <I, S extends Swappable<S>, E, R>(
+  tag: Context.Tag<I, S>,
+  service: Layer.Layer<I, E, R>,
+  options: Partial<Options> = {}
+): Layer.Layer<I | Of<I, E>, E, R> => {
+  const name = options.name ?? tag.key
+  const build = Effect.map(Layer.build(Layer.fresh(service)), Context.get(tag))
+  const restartable = make(build, { ...options, name })
+  return Layer.scopedContext(Effect.gen(function*() {
+    const running = yield* restartable
+    const first = yield* running.get
+    const now = Effect.catchAllCause(running.get, (cause) => Effect.die(new RestartFailed(name, cause)))
+    return Context.make(of<I, S, E>(tag), running).pipe(
+      Context.add(tag, swapping(first, (f) => Effect.flatMap(now, f)))
+    )
+  }))
 }
 
 // -----------------------------------------------------------------------------

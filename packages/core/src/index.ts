@@ -292,6 +292,11 @@ export * as SupervisionState from "./SupervisionState.js"
 /**
  * @since 0.1.0
  */
+export * as SystemCheck from "./SystemCheck.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Throttle from "./Throttle.js"
 
 /**

@@ -346,6 +346,12 @@ describe("the metrics of events", () => {
     ],
     [{ _tag: "EscalationFailed", name: "told-t", error: "" }, "firebreak_escalation_failures_total"],
     [
+      { _tag: "EscalationDrilled", name: "told-t", outcome: "failure", elapsedMillis: 1, error: "" },
+      "firebreak_escalation_drills_total",
+      "outcome",
+      { failure: 1 }
+    ],
+    [
       { _tag: "ChildRestarting", name: "told-t", child: "", restarts: 1, with: [], delayMillis: 0, error: "" },
       "firebreak_restarts_total"
     ],

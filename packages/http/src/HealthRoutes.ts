@@ -1,9 +1,10 @@
 /**
- * `/livez` and `/readyz` for load balancers and orchestrators, in the format of the health+json draft.
+ * `/livez`, `/readyz` and `/healthz` for orchestrators, load balancers and monitors, in the format of the health+json
+ * draft.
  *
- * They answer two questions that must not be mixed up. `/livez`: does this process still turn its event loop? It runs no
+ * They answer questions that must not be mixed up. `/livez`: does this process still turn its event loop? It runs no
  * check, for restarting a process because its database is down makes two outages of one. `/readyz`: should it get
- * traffic? That is its `Health`.
+ * traffic? That is its `Health`. `/healthz`: how well is it? It fails only when it is critical, and says who answers.
  *
  * @since 0.1.0
  * @see https://datatracker.ietf.org/doc/html/draft-inadarei-api-health-check-06
@@ -24,8 +25,25 @@ export interface Options {
   readonly maxAge?: Duration.DurationInput | undefined
   /** The worst status that still gets traffic. Default "degraded". */
   readonly readyWhile?: Health.Status | undefined
-  /** Whether to tell why a check fails. Default false: such text may name hosts and users. */
+  /** Whether to tell why a check fails and what was measured. Default false: such text may name hosts and users. */
   readonly details?: boolean | undefined
+  /** Who answers, told by `/healthz`. Default: nothing. */
+  readonly service?: Service | undefined
+}
+
+/**
+ * What the draft has to say of who answers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** Of the interface, such as "1". */
+  readonly version?: string | undefined
+  /** Of the program, such as "1.2.2". */
+  readonly releaseId?: string | undefined
+  readonly serviceId?: string | undefined
+  readonly description?: string | undefined
 }
 
 /**
@@ -43,21 +61,35 @@ export const defaults = { maxAge: "1 second", readyWhile: "degraded", details: f
 export type Status = "pass" | "warn" | "fail"
 
 /**
- * The body of an answer, after the draft. A check that fails but has not failed often enough to count is a `warn`.
+ * A check after the draft, and what it has no field for. One that fails but has not failed often enough to count is a
+ * `warn`.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Body {
+export interface Component {
   readonly status: Status
-  readonly checks?: {
-    readonly [name: string]: ReadonlyArray<{
-      readonly status: Status
-      /** When the check last ran, ISO 8601. */
-      readonly time: string
-      readonly output?: string
-    }>
-  }
+  readonly componentType?: string
+  /** When the check last ran, ISO 8601. */
+  readonly time: string
+  /** The checks it depends on that make it fail. */
+  readonly because?: ReadonlyArray<string>
+  /** Only with `details`, as what follows. */
+  readonly observedValue?: number
+  readonly observedUnit?: string
+  /** Why it fails. */
+  readonly output?: string
+}
+
+/**
+ * The body of an answer, after the draft.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Body extends Service {
+  readonly status: Status
+  readonly checks?: { readonly [name: string]: ReadonlyArray<Component> }
 }
 
 /**
@@ -71,11 +103,7 @@ export const toBody = (report: Health.Report, options: Options = {}): Body => {
   const ready = Health.isAtLeast(readyWhile, report.status)
   return {
     status: report.status === "healthy" ? "pass" : ready ? "warn" : "fail",
-    checks: Object.fromEntries(report.checks.map((check) => {
-      const status = !check.passing ? "fail" : check.latest._tag === "Failed" ? "warn" : "pass"
-      const output = details && check.latest._tag === "Failed" ? { output: check.latest.error } : {}
-      return [check.name, [{ status, time: new Date(check.at).toISOString(), ...output }]]
-    }))
+    checks: Object.fromEntries(report.checks.map((check) => [check.name, [componentOf(check, details)]]))
   }
 }
 
@@ -100,7 +128,20 @@ export const readyz = (options: Options = {}): HttpApp.Default<never, Health.Hea
   )
 
 /**
- * A router with `GET /livez` and `GET /readyz`, to serve alone or to put beside your own routes.
+ * Answers 503 (`fail`) when the program is critical, else 200: `pass` when it is healthy, `warn` when not. `readyWhile`
+ * does not move that.
+ *
+ * @since 0.1.0
+ * @category apps
+ */
+export const healthz = (options: Options = {}): HttpApp.Default<never, Health.Health> =>
+  Effect.map(
+    Effect.flatMap(Health.Health, (health) => health.current(options.maxAge ?? defaults.maxAge)),
+    (report) => respond({ ...options.service, ...toBody(report, { ...options, readyWhile: "unhealthy" }) })
+  )
+
+/**
+ * A router with `GET /livez`, `GET /readyz` and `GET /healthz`, to serve alone or to put beside your own routes.
  *
  * @example
  * import * as HttpRouter from "@effect/platform/HttpRouter"
@@ -118,11 +159,30 @@ export const readyz = (options: Options = {}): HttpApp.Default<never, Health.Hea
  * @category routers
  */
 export const router = (options: Options = {}): HttpRouter.HttpRouter<never, Health.Health> =>
-  HttpRouter.empty.pipe(HttpRouter.get("/livez", livez), HttpRouter.get("/readyz", readyz(options)))
+  HttpRouter.empty.pipe(
+    HttpRouter.get("/livez", livez),
+    HttpRouter.get("/readyz", readyz(options)),
+    HttpRouter.get("/healthz", healthz(options))
+  )
 
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+const componentOf = (check: Health.CheckResult, details: boolean): Component => {
+  const { at, because, componentType, latest, passing } = check
+  const { observed } = latest
+  return {
+    status: !passing ? "fail" : latest._tag === "Failed" ? "warn" : "pass",
+    ...componentType === undefined ? {} : { componentType },
+    time: new Date(at).toISOString(),
+    ...because === undefined ? {} : { because },
+    ...details && observed !== undefined
+      ? { observedValue: observed.value, observedUnit: observed.unit }
+      : {},
+    ...details && latest._tag === "Failed" ? { output: latest.error } : {}
+  }
+}
 
 const respond = (body: Body): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.unsafeJson(body, {

@@ -17,6 +17,11 @@ export * as HealthRoutes from "./HealthRoutes.js"
 /**
  * @since 0.1.0
  */
+export * as HttpHealthCheck from "./HttpHealthCheck.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as IdempotencyKey from "./IdempotencyKey.js"
 
 /**

@@ -2,4 +2,9 @@
  * @since 0.1.0
  */
 
+export * as SqlHealthCheck from "./SqlHealthCheck.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as SqlStore from "./SqlStore.js"

@@ -76,6 +76,7 @@ export const handlers = (standingOf: (component: string) => Standing, now: () =>
   FailedOver: ({ name }) => count("firebreak_failovers_total", { name, to: "backup" }),
   FailedBack: ({ name }) => count("firebreak_failovers_total", { name, to: "primary" }),
   Escalated: ({ dryRun, name }) => dryRun ? undefined : count("firebreak_escalations_total", { name }),
+  EscalationDrilled: ({ name, outcome }) => count("firebreak_escalation_drills_total", { name, outcome }),
   EscalationFailed: ({ name }) => count("firebreak_escalation_failures_total", { name }),
 
   ChildRestarting: ({ name }) => count("firebreak_restarts_total", { name }),
