@@ -194,9 +194,23 @@ const mutants = [
   ["degradation: a constant counts as a whole value", "DegradationLevel.ts", "0.5", "1", ["DegradationLevel"]],
   [
     "idempotency: the payload's fingerprint is ignored",
-    "IdempotencyStore.ts",
+    "IdempotencyState.ts",
     "fingerprint !== ",
     "fingerprint === undefined && '' !== ",
+    ["Idempotency"]
+  ],
+  [
+    "idempotency: an owner that was taken over may still write",
+    "IdempotencyState.ts",
+    "known.state === \"started\" && known.token === token",
+    "known.state === \"started\"",
+    ["IdempotencyProtocol", "IdempotencyStore"]
+  ],
+  [
+    "idempotency: a reset does not reach what is kept in memory",
+    "internal/replays.ts",
+    "generation !== this.generation",
+    "generation < this.generation",
     ["Idempotency"]
   ],
   [
