@@ -102,9 +102,12 @@ describe("the tables of defaults in docs/", () => {
   })
 
   it("are those of Checkpoint", () => {
-    const { concurrency, lease, ...others } = Checkpoint.defaults
-    expect(others).toEqual({})
-    expect(defaultsOf("checkpoints")).toMatchObject({ lease, concurrency: `${concurrency}` })
+    const { concurrency, maxRecoveries, ...others } = Checkpoint.defaults
+    expect(defaultsOf("checkpoints")).toMatchObject({
+      ...others,
+      concurrency: `${concurrency}`,
+      maxRecoveries: `${maxRecoveries}`
+    })
   })
 
   it("are those of Events", () => {
