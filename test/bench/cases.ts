@@ -1,6 +1,9 @@
 /** Every benchmark by name, with its cases. */
+import * as Cluster from "./durable/cluster.js"
 import * as KeyHit from "./durable/keyHit.js"
+import * as Lock from "./durable/lock.js"
 import * as Postgres from "./durable/postgres.js"
+import * as Resume from "./durable/resume.js"
 import * as Steps from "./durable/steps.js"
 import type { Case } from "./measure.js"
 import * as Breaker from "./policies/breaker.js"
@@ -21,5 +24,5 @@ export const benches: Record<string, ReadonlyArray<Case>> = {
     ...Bulkhead.cases,
     ...Memory.cases
   ],
-  durable: [...Steps.cases, ...Postgres.cases, ...KeyHit.cases]
+  durable: [...Steps.cases, ...Postgres.cases, ...Cluster.cases, ...KeyHit.cases, ...Resume.cases, ...Lock.cases]
 }

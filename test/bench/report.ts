@@ -16,7 +16,10 @@ export interface Line {
   readonly ratioMax: number
 }
 
-/** All pairs of one of ours and one of the others; then the others, each beside itself, for their raw figures. */
+/**
+ * All pairs of one of ours and one of the others; then the others, each beside itself, for their raw figures. Where there
+ * are no others, ours stand beside themselves.
+ */
 export const lines = (
   bench: string,
   { baselines, name, unit }: Case,
@@ -43,7 +46,9 @@ export const lines = (
   const others = measured.filter((candidate) => baselines.includes(candidate))
   const ours = measured.filter((candidate) => !baselines.includes(candidate))
   return [
-    ...ours.flatMap((candidate) => others.map((baseline) => line(candidate, baseline))),
+    ...ours.flatMap((candidate) =>
+      (others.length > 0 ? others : [candidate]).map((baseline) => line(candidate, baseline))
+    ),
     ...others.map((candidate) => line(candidate, candidate))
   ]
 }
