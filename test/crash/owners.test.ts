@@ -1,5 +1,4 @@
-/** Several processes on one file, stopped processes, clocks that jump: who owns a run must not depend on any of it. */
-import * as Path from "node:path"
+/** Several processes on one store, stopped processes, clocks that jump: who owns a run must not depend on any of it. */
 import { expect } from "vitest"
 import {
   count,
@@ -10,12 +9,10 @@ import {
   sleep,
   start,
   startLedger,
-  temporary,
+  stores,
   travel,
   travelOn
 } from "./support.js"
-
-const storeFile = async () => Path.join(await temporary(), "store", "firebreak.db")
 
 const expectDone = async (process: Process) => {
   const ended = await process.ended
@@ -24,87 +21,87 @@ const expectDone = async (process: Process) => {
   return ended
 }
 
-harmful("several processes on one store, one of them killed", async ({ between, injected, note }) => {
-  const rounds = count(2, 100)
-  for (let round = 0; round < rounds; round++) {
+for (const [name, makeStore] of Object.entries(stores)) {
+  harmful(`${name}: several processes on one store, one of them killed`, async ({ between, injected, note, skip }) => {
+    const rounds = count(2, 100)
+    for (let round = 0; round < rounds; round++) {
+      const ledger = await startLedger()
+      const runs = names(20)
+      const task = { ...await makeStore(skip), port: ledger.port, runs, concurrency: 4 }
+      const all = Array.from({ length: 3 }, () => travel(task, { env: { JOURNEY_LEASE: "3000" } }))
+      const most = between(20, 150)
+      await eventually(async () => (await ledger.entries()).length >= most)
+      all[0]!.signal("SIGKILL")
+      if ((await all[0]!.ended).signal === "SIGKILL") injected()
+      for (const process of all.slice(1)) await expectDone(process)
+      injected(2)
+      await ledger.expectWhole(runs)
+    }
+    note(`${rounds * 3} processes`)
+  })
+
+  harmful(`${name}: SIGSTOP past the lease, and SIGCONT`, async ({ between, injected, note, skip }) => {
+    const times = count(2, 50)
+    const env = { JOURNEY_LEASE: "2000" }
+    let fenced = 0
+    for (let i = 0; i < times; i++) {
+      const ledger = await startLedger()
+      const task = { ...await makeStore(skip), port: ledger.port, runs: names(3), concurrency: 3 }
+      // few enough that no run has ended
+      await ledger.hold(between(0, 9))
+      const zombie = travel(task, { env })
+      // every run stands in a step whose effect has arrived and whose answer has not
+      await eventually(async () => zombie.hasEnded() || await ledger.waiting() >= 3)
+      expect(zombie.said).toEqual([{ said: "open" }])
+      zombie.signal("SIGSTOP")
+      injected()
+      await ledger.pass()
+      await travelOn(task, { env })
+      await ledger.expectWhole(task.runs)
+      const before = (await ledger.entries()).length
+      await ledger.release()
+      zombie.signal("SIGCONT")
+      const { said } = await expectDone(zombie)
+      const after = (await ledger.entries()).slice(before)
+      expect(after.filter(({ op }) => op === "effect"), "effects of the zombie").toEqual([])
+      fenced += said.filter((line) => line.said === "failed" && line.tag === "RunFenced").length
+      await ledger.expectWhole(task.runs)
+    }
+    expect(fenced, "writes refused").toBeGreaterThanOrEqual(times * 3)
+    note(`${fenced} writes of a zombie refused`)
+  })
+
+  harmful(`${name}: the wall clock an hour back and forth`, async ({ injected, note, skip }) => {
     const ledger = await startLedger()
-    const file = await storeFile()
-    const runs = names(20)
-    const all = Array.from({ length: 3 }, () => travel({ file, port: ledger.port, runs, concurrency: 4 }))
-    const most = between(20, 150)
-    await eventually(async () => (await ledger.entries()).length >= most)
+    const runs = names(count(40, 1_000))
+    const task = { ...await makeStore(skip), port: ledger.port, runs, concurrency: 4 }
+    const env = { JOURNEY_LEASE: "3000" }
+    const all = [travel({ ...task, jumps: 7 }, { env }), travel({ ...task, jumps: 11 }, { env }), travel(task, { env })]
+    await sleep(500)
     all[0]!.signal("SIGKILL")
-    if ((await all[0]!.ended).signal === "SIGKILL") injected()
-    for (const process of all.slice(1)) await expectDone(process)
-    injected(2)
+    await all[0]!.ended
+    for (const process of all.slice(1)) {
+      for (const line of (await expectDone(process)).said) if (line.said === "jumped") injected(line.times)
+    }
     await ledger.expectWhole(runs)
-  }
-  note(`${rounds * 3} processes`)
-})
+    note(`${runs.length} runs on 3 processes`)
+  })
 
-harmful("SIGSTOP past the lease, and SIGCONT", async ({ between, injected, note }) => {
-  const times = count(2, 50)
-  const env = { JOURNEY_LEASE: "2000" }
-  let fenced = 0
-  for (let i = 0; i < times; i++) {
+  harmful(`${name}: 10,000 duplicates of one key over four processes`, async ({ injected, note, skip }) => {
     const ledger = await startLedger()
-    const file = await storeFile()
-    const runs = names(3)
-    // few enough that no run has ended
-    await ledger.hold(between(0, 9))
-    const zombie = travel({ file, port: ledger.port, runs, concurrency: 3 }, { env })
-    // every run stands in a step whose effect has arrived and whose answer has not
-    await eventually(async () => zombie.hasEnded() || await ledger.waiting() >= 3)
-    expect(zombie.said).toEqual([{ said: "open" }])
-    zombie.signal("SIGSTOP")
-    injected()
-    await ledger.pass()
-    await travelOn({ file, port: ledger.port, runs, concurrency: 3 }, { env })
-    await ledger.expectWhole(runs)
-    const before = (await ledger.entries()).length
-    await ledger.release()
-    zombie.signal("SIGCONT")
-    const { said } = await expectDone(zombie)
-    const after = (await ledger.entries()).slice(before)
-    expect(after.filter(({ op }) => op === "effect"), "effects of the zombie").toEqual([])
-    fenced += said.filter((line) => line.said === "failed" && line.tag === "RunFenced").length
-    await ledger.expectWhole(runs)
-  }
-  expect(fenced, "writes refused").toBeGreaterThanOrEqual(times * 3)
-  note(`${fenced} writes of a zombie refused`)
-})
-
-harmful("the wall clock an hour back and forth", async ({ injected, note }) => {
-  const ledger = await startLedger()
-  const file = await storeFile()
-  const runs = names(count(40, 1_000))
-  const task = { file, port: ledger.port, runs, concurrency: 4 }
-  const all = [travel({ ...task, jumps: 7 }), travel({ ...task, jumps: 11 }), travel(task)]
-  await sleep(500)
-  all[0]!.signal("SIGKILL")
-  await all[0]!.ended
-  for (const process of all.slice(1)) {
-    for (const line of (await expectDone(process)).said) if (line.said === "jumped") injected(line.times)
-  }
-  await ledger.expectWhole(runs)
-  note(`${runs.length} runs on 3 processes`)
-})
-
-harmful("10,000 duplicates of one key over four processes", async ({ injected, note }) => {
-  const ledger = await startLedger()
-  const file = await storeFile()
-  const task = { file, port: ledger.port, key: "same", calls: 2_500 }
-  const all = Array.from({ length: 4 }, () => start("duplicates", [JSON.stringify(task)]))
-  const values = new Set<string>()
-  for (const process of all) {
-    const { said, stderr } = await process.ended
-    expect(stderr).toBe("")
-    const line = said.find((line) => line.said === "results")
-    expect(line?.count).toBe(task.calls)
-    line?.values.forEach((value) => values.add(value))
-    injected(task.calls)
-  }
-  expect((await ledger.entries()).length, "executions").toBe(1)
-  expect(values.size, "different results").toBe(1)
-  note("every tenth caller interrupted")
-})
+    const task = { ...await makeStore(skip), port: ledger.port, key: "same", calls: 2_500 }
+    const all = Array.from({ length: 4 }, () => start("duplicates", [JSON.stringify(task)]))
+    const values = new Set<string>()
+    for (const process of all) {
+      const { said, stderr } = await process.ended
+      expect(stderr).toBe("")
+      const line = said.find((line) => line.said === "results")
+      expect(line?.count).toBe(task.calls)
+      line?.values.forEach((value) => values.add(value))
+      injected(task.calls)
+    }
+    expect((await ledger.entries()).length, "executions").toBe(1)
+    expect(values.size, "different results").toBe(1)
+    note("every tenth caller interrupted")
+  })
+}

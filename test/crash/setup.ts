@@ -23,7 +23,7 @@ export const setup = async (): Promise<void> => {
     platform: "node",
     format: "esm",
     target: "node20",
-    external: ["better-sqlite3"],
+    external: ["better-sqlite3", "pg-native"],
     banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url)` },
     logLevel: "error"
   })

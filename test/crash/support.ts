@@ -4,6 +4,9 @@
  *
  * `CRASH_SEED` repeats a run; `CRASH_FULL=1` asks for the full counts instead of CI's share.
  */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { existsSync } from "node:fs"
@@ -11,9 +14,11 @@ import * as Fs from "node:fs/promises"
 import { tmpdir } from "node:os"
 import * as Path from "node:path"
 import { createInterface } from "node:readline"
-import { afterEach, expect, it, type TestContext } from "vitest"
+import { afterAll, afterEach, expect, it, type TestContext } from "vitest"
+import * as Server from "../../packages/sql/test/support/postgres.js"
 import { type Entry, violations } from "./ledger.js"
 import * as Client from "./programs/client.js"
+import type { StoreOptions } from "./programs/store.js"
 import type { Said, Task } from "./programs/traveller.js"
 import { bundles } from "./setup.js"
 
@@ -124,6 +129,30 @@ export const travelOn = async (task: Task, options?: Parameters<typeof start>[2]
   const ended = await travel(task, options).ended
   expect(ended, ended.stderr).toMatchObject({ code: 0, stderr: "" })
 }
+
+// -----------------------------------------------------------------------------
+// stores
+// -----------------------------------------------------------------------------
+
+/** The stores, each with a way to make an empty one: what a program is told to find it. */
+export const stores: Readonly<Record<"SQLite" | "PostgreSQL", (skip: Harm["skip"]) => Promise<StoreOptions>>> = {
+  SQLite: async () => ({ file: Path.join(await temporary(), "store", "firebreak.db") }),
+  PostgreSQL: async (skip) => {
+    const { database, url } = await postgres(skip)
+    return { url: url(await Effect.runPromise(database)) }
+  }
+}
+
+/** One server for all tests of a file. */
+export const postgres = async (skip: Harm["skip"]): Promise<Server.Postgres> => {
+  if (Server.unavailable !== undefined) return skip(Server.unavailable)
+  return server ??= await Effect.runPromise(Scope.extend(Server.make({ settings: { max_connections: "60" } }), scope))
+}
+
+let server: Server.Postgres | undefined
+const scope = Effect.runSync(Scope.make())
+
+afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
 // -----------------------------------------------------------------------------
 // the ledger

@@ -11,7 +11,7 @@ import { randomUUID } from "node:crypto"
 import * as Client from "./client.js"
 import * as Store from "./store.js"
 
-export interface Task extends Store.StoreOptions {
+export type Task = Store.StoreOptions & {
   readonly port: number
   readonly key: string
   readonly calls: number

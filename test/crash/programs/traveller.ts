@@ -16,7 +16,7 @@ import * as Client from "./client.js"
 import { Journey, World } from "./journey.js"
 import * as Store from "./store.js"
 
-export interface Task extends Store.StoreOptions {
+export type Task = Store.StoreOptions & {
   readonly port: number
   readonly runs: ReadonlyArray<string>
   readonly concurrency?: number | undefined

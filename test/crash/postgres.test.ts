@@ -1,0 +1,55 @@
+/** PostgreSQL that goes away and comes back, and that has no connection left. */
+import * as Effect from "effect/Effect"
+import { expect } from "vitest"
+import { count, eventually, harmful, names, postgres, sleep, startLedger, stores, travel, travelOn } from "./support.js"
+
+harmful("PostgreSQL restarted again and again under runs", async ({ injected, note, skip }) => {
+  const server = await postgres(skip)
+  const store = await stores.PostgreSQL(skip)
+  const ledger = await startLedger()
+  const runs = names(count(150, 5_000))
+  const task = { ...store, port: ledger.port, runs, concurrency: 16, patient: true }
+  const env = { JOURNEY_LEASE: "3000" }
+  const [one, two] = [travel(task, { env }), travel(task, { env })]
+  let restarts = 0
+  while (!one.hasEnded() || !two.hasEnded()) {
+    await sleep(count(1_000, 5_000))
+    // every other time it crashes
+    await Effect.runPromise(server.stop(restarts++ % 2 === 0 ? "immediate" : "fast"))
+    injected()
+    await Effect.runPromise(server.start)
+  }
+  let failures = 0
+  for (const { said } of [await one.ended, await two.ended]) {
+    expect(said).toContainEqual({ said: "done" })
+    for (const line of said) {
+      if (line.said !== "failed") continue
+      failures++
+      expect(["StoreError", "RunFenced"], line.message).toContain(line.tag)
+    }
+  }
+  await ledger.expectWhole(runs)
+  note(`${runs.length} runs on 2 processes, ${failures} typed failures`)
+})
+
+harmful("kill -9 at a random moment, on PostgreSQL", async ({ between, injected, note, skip }) => {
+  const kills = count(8, 300)
+  const store = await stores.PostgreSQL(skip)
+  const ledger = await startLedger()
+  const runs = names(kills)
+  const env = { JOURNEY_LEASE: "500" }
+  for (let done = 0; done < kills; done++) {
+    const child = travel(
+      { ...store, port: ledger.port, runs: runs.slice(0, done + 4), concurrency: between(1, 8) },
+      { env }
+    )
+    await eventually(() => child.said.length > 0 || child.hasEnded())
+    await sleep(between(0, 300))
+    child.signal("SIGKILL")
+    if ((await child.ended).signal === "SIGKILL") injected()
+    await ledger.settled()
+  }
+  await travelOn({ ...store, port: ledger.port, runs }, { env })
+  await ledger.expectWhole(runs)
+  note(`${runs.length} runs`)
+})
