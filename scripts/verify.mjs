@@ -5,6 +5,7 @@ import { readdirSync } from "node:fs"
 const projects = [
   "packages/core",
   "packages/sql",
+  "packages/cluster",
   "packages/http",
   "examples/patterns",
   "examples/incident-agent",

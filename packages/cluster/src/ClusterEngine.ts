@@ -11,6 +11,7 @@
  * @since 0.1.0
  */
 import * as ClusterWorkflowEngine from "@effect/cluster/ClusterWorkflowEngine"
+import type { MessageStorage } from "@effect/cluster/MessageStorage"
 import type * as Sharding from "@effect/cluster/Sharding"
 import type { SocketServerError } from "@effect/platform/SocketServer"
 import type { SqlClient } from "@effect/sql/SqlClient"
@@ -26,7 +27,6 @@ import * as Database from "./internal/database.js"
 import { make } from "./internal/engine.js"
 import * as Memory from "./internal/memoryEngine.js"
 import * as Check from "./internal/options.js"
-import * as Replies from "./internal/replies.js"
 import * as Cluster from "./internal/sharding.js"
 import * as SqlJournal from "./internal/sqlJournal.js"
 
@@ -186,7 +186,7 @@ export const migrate = (options: Pick<ClientOptions, "url">): Effect.Effect<void
 const engine = (poll: number) =>
   Layer.scoped(
     CheckpointEngine,
-    Effect.flatMap(Effect.context<SqlClient | Sharding.Sharding | Replies.Replies>(), (context) =>
+    Effect.flatMap(Effect.context<SqlClient | Sharding.Sharding | MessageStorage>(), (context) =>
       make({
         journal: (workflows, active) => Effect.provide(SqlJournal.make(poll)(workflows, active), context),
         capabilities: ["durable", "shared"],
@@ -196,8 +196,7 @@ const engine = (poll: number) =>
   )
 
 const database = (options: ClientOptions, settings: Cluster.Settings) =>
-  Replies.layer.pipe(
-    Layer.provideMerge(Database.storage),
+  Database.storage.pipe(
     Layer.provide(Layer.effectDiscard(Effect.catchTag(Database.migrate, "SqlError", unreachable))),
     Layer.provideMerge(Cluster.config(settings)),
     Layer.provideMerge(Database.client({ url: options.url, connections: options.connections ?? defaults.connections })),

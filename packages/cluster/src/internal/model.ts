@@ -60,8 +60,10 @@ const workflows = new Map<string, ClusterWorkflow>()
 export const workflow = (name: string): ClusterWorkflow => {
   let found = workflows.get(name)
   if (found === undefined) {
-    if (name.length > longest) {
-      throw new InvalidOption(`ClusterEngine: the name of a workflow has at most ${longest} characters, got "${name}"`)
+    if (name.length > longest || name !== name.trim()) {
+      throw new InvalidOption(
+        `ClusterEngine: the name of a workflow has at most ${longest} characters and no space at its ends, got "${name}"`
+      )
     }
     workflows.set(name, found = make(name))
   }

@@ -1,7 +1,12 @@
 /** The journal of the cluster: the tables of the engine itself, read as they are. */
+import { EntityAddress } from "@effect/cluster/EntityAddress"
 import * as EntityId from "@effect/cluster/EntityId"
+import { EntityType } from "@effect/cluster/EntityType"
+import * as Message from "@effect/cluster/Message"
+import * as MessageStorage from "@effect/cluster/MessageStorage"
 import { Sharding } from "@effect/cluster/Sharding"
 import * as Snowflake from "@effect/cluster/Snowflake"
+import * as Headers from "@effect/platform/Headers"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import type { Fragment } from "@effect/sql/Statement"
@@ -20,7 +25,6 @@ import { createHash } from "node:crypto"
 import * as Database from "./database.js"
 import type { Head, Journal } from "./journal.js"
 import * as Model from "./model.js"
-import { Replies } from "./replies.js"
 import { isOfStorage } from "./retrying.js"
 import * as Rows from "./rows.js"
 import type { ClusterRun } from "./run.js"
@@ -44,10 +48,11 @@ export const make = (poll: number) =>
 (
   workflows: WorkflowEngine["Type"],
   active: ReadonlyMap<string, ClusterRun>
-): Effect.Effect<Journal, never, Scope.Scope | SqlClient.SqlClient | Sharding | Replies> =>
+): Effect.Effect<Journal, never, Scope.Scope | SqlClient.SqlClient | Sharding | MessageStorage.MessageStorage> =>
   Effect.gen(function*() {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const sharding = yield* Sharding
+    const storage = yield* MessageStorage.MessageStorage
     const messages = sql(Database.messages)
     const replies = sql(Database.replies)
 
@@ -151,11 +156,33 @@ export const make = (poll: number) =>
             return Option.isSome(ended) || Option.isSome(stopped) ? [id] : []
           })
       )
-    const waiting = yield* Waiting.make({ settledOf, poll, replies: yield* Replies })
+    const waiting = yield* Waiting.make({ settledOf, poll })
 
-    const settled = ({ id, run }: Rows.SqlHead): Effect.Effect<Head, SqlError | StoreError> =>
+    /** When this process saves the reply to the run; never where another does. */
+    const replied = ({ id, run: { runId } }: Rows.SqlHead): Effect.Effect<void> => {
+      const entityId = EntityId.make(executionId(runId))
+      const message = new Message.IncomingRequest({
+        envelope: {
+          _tag: "Request",
+          requestId: Snowflake.Snowflake(id),
+          address: new EntityAddress({
+            entityType: EntityType.make(entityType(runId)),
+            entityId,
+            shardId: sharding.getShardId(entityId, "default")
+          }),
+          tag: "run",
+          payload: {},
+          headers: Headers.empty
+        },
+        lastSentReply: Option.none(),
+        respond: () => Effect.void
+      })
+      return Effect.catchAll(storage.registerReplyHandler(message), () => Effect.never)
+    }
+
+    const settled = (head: Rows.SqlHead): Effect.Effect<Head, SqlError | StoreError> =>
       Effect.flatMap(
-        Effect.zipRight(waiting.wait(id), present(run.runId)),
+        Effect.zipRight(waiting.wait(head.id, replied(head)), present(head.run.runId)),
         // it was resumed, or cleared and begun anew, in between
         (now) => now.run.status === "running" && Option.isNone(now.stopped) ? settled(now) : Effect.succeed(now)
       )

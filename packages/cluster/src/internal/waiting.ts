@@ -1,4 +1,4 @@
-/** Those who wait for runs, all with one query: at once when this process saves a reply, else every so often. */
+/** Those who wait for runs: told at once of a reply that this process saves, and all with one query every so often. */
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -10,14 +10,13 @@ export interface Options {
   readonly settledOf: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<string>, SqlError>
   /** Milliseconds between looks for those who have waited long. */
   readonly poll: number
-  readonly replies: Set<(id: string) => void>
 }
 
 /** Milliseconds between looks while somebody has just begun to wait, and how many of them. */
 const eager = 200
 const looks = 25
 
-export const make = ({ poll, replies, settledOf }: Options) =>
+export const make = ({ poll, settledOf }: Options) =>
   Effect.gen(function*() {
     const waiting = new Map<
       string,
@@ -25,14 +24,6 @@ export const make = ({ poll, replies, settledOf }: Options) =>
     >()
     const due = Effect.unsafeMakeLatch(false)
     let left = 0
-
-    const listener = (id: string) => {
-      if (waiting.has(id)) due.unsafeOpen()
-    }
-    yield* Effect.acquireRelease(
-      Effect.sync(() => replies.add(listener)),
-      () => Effect.sync(() => replies.delete(listener))
-    )
 
     const look = Effect.gen(function*() {
       due.unsafeClose()
@@ -56,7 +47,8 @@ export const make = ({ poll, replies, settledOf }: Options) =>
     }).pipe(Effect.interruptible, Effect.forkScoped)
 
     return {
-      wait: (id: string): Effect.Effect<void> =>
+      /** Until the message has its last reply; `replied` may tell before the next look. */
+      wait: (id: string, replied: Effect.Effect<void>): Effect.Effect<void> =>
         Effect.suspend(() => {
           let entry = waiting.get(id)
           if (entry === undefined) {
@@ -67,7 +59,7 @@ export const make = ({ poll, replies, settledOf }: Options) =>
           left = looks
           due.unsafeOpen()
           return Effect.ensuring(
-            Deferred.await(settled),
+            Effect.raceFirst(Deferred.await(settled), replied),
             Effect.sync(() => {
               if (--count.waiters === 0 && waiting.get(id)?.settled === settled) waiting.delete(id)
             })
