@@ -57,7 +57,27 @@ export * as CheckpointMemory from "./CheckpointMemory.js"
 /**
  * @since 0.1.0
  */
+export * as CheckpointRuns from "./CheckpointRuns.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointStep from "./CheckpointStep.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as CheckpointStore from "./CheckpointStore.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointWait from "./CheckpointWait.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as CheckpointWorkflow from "./CheckpointWorkflow.js"
 
 /**
  * @since 0.1.0

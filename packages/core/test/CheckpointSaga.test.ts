@@ -291,6 +291,18 @@ describe("cancellation", () => {
       assert.deepStrictEqual(take(), ["a", "undo a"])
     }))
 
+  test("of a run whose code has lost a recorded step is a mismatch: nobody knows how to undo it", () =>
+    Effect.gen(function*() {
+      const { take, undone } = journal()
+      yield* Effect.exit(saga(Effect.zipRight(undone("a"), Effect.interrupt)).run("one"))
+      yield* Checkpoint.cancel(runId, { reason: "enough" })
+      assert.strictEqual((yield* Effect.flip(saga(Effect.succeed(1)).run("one")))._tag, "HistoryMismatch")
+      assert.strictEqual((yield* Effect.flip(saga(Effect.as(undone("b"), 1)).run("one")))._tag, "HistoryMismatch")
+      assert.deepStrictEqual(take(), ["a"])
+      assert.strictEqual((yield* Effect.flip(saga(Effect.as(undone("a"), 1)).run("one")))._tag, "RunCancelled")
+      assert.deepStrictEqual(take(), ["undo a"])
+    }))
+
   test("of a run that compensates for a failure changes nothing", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()

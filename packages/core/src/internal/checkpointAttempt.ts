@@ -143,18 +143,19 @@ const own = <A, E, R, S>(
   const conclude = (exit: Exit.Exit<A, E>, steps: Steps, { ending }: Life) =>
     Effect.gen(function*() {
       yield* alive
-      let text: string
-      if (ending !== undefined) {
-        text = JSON.stringify(ending)
-      } else {
-        if (Exit.isFailure(exit) && !isOutcome(exit)) return yield* Effect.failCause(Cause.stripFailures(exit.cause))
-        const { leftover } = steps
-        if (leftover !== undefined) {
-          return yield* new HistoryMismatch({ runId, seq: leftover.seq, recorded: leftover.name, called: null })
-        }
-        const encoded = request.definition.outcomes.encode(exit)
-        text = yield* Effect.mapError(encoded, (flaw) => codecError(runId, null, flaw))
+      if (ending === undefined && Exit.isFailure(exit) && !isOutcome(exit)) {
+        return yield* Effect.failCause(Cause.stripFailures(exit.cause))
       }
+      const { leftover } = steps
+      if (leftover !== undefined && isOutcome(exit)) {
+        return yield* new HistoryMismatch({ runId, seq: leftover.seq, recorded: leftover.name, called: null })
+      }
+      const text = ending !== undefined
+        ? JSON.stringify(ending)
+        : yield* Effect.mapError(
+          request.definition.outcomes.encode(exit),
+          (flaw) => codecError(runId, null, flaw)
+        )
       if (ending !== undefined || Exit.isFailure(exit)) {
         const undone = new Set(claimed.steps.filter(({ kind }) => kind === "compensation").map(({ name }) => name))
         const undoing = yield* life.work(steps.undo(undone))
