@@ -359,7 +359,7 @@ export const all = <
     freshOnly: config.freshOnly ?? defaults.freshOnly,
     tolerate: config.tolerate ?? defaults.tolerate,
     weightOf: (name) => weights.get(name) ?? defaults.weight,
-    deadline: config.deadline && options.millis("Degradation.all", "deadline", config.deadline, { min: 1 })
+    deadline: config.deadline
   })
   // entries lose which part and which error belongs to which name; the mapped types above say it again
   return report as DegradationComponent.Answer<C, FreshOnly, Deadline>

@@ -488,6 +488,38 @@ describe("what is told", () => {
     expect(Degradation.banner({ level: "full", parts: { metrics: fresh(1) }, outages: [] })).toEqual(Option.none())
   })
 
+  it.effect("has a value for users, which can be sent as JSON and says nothing of errors", () =>
+    Effect.gen(function*() {
+      const told = { advice: "read the logs on the node", contact: "#observability", recovery: "within 15 minutes" }
+      const metrics = Degradation.component("m", script(Effect.succeed(1), down("datadog")), told).pipe(
+        Degradation.orCached(cpu)
+      )
+      const logs = Degradation.component("l", down("loki"), { contact: "#observability" }).pipe(
+        Degradation.orElse("s3", Effect.succeed(1))
+      )
+      const traces = Degradation.component("t", Effect.succeed(1))
+      const all = Degradation.all({ metrics, logs, traces })
+      yield* all
+      yield* TestClock.adjust("1 minute")
+      const banner = Option.getOrThrow(Degradation.degraded(yield* all))
+      const encoded = yield* Schema.encode(Schema.parseJson(Degradation.Degraded))(banner)
+      expect(JSON.parse(encoded)).toEqual({
+        level: "moderate",
+        parts: [
+          { name: "metrics", quality: "cached", ageMillis: 60_000, since: 60_000, text: "1m old" },
+          { name: "logs", quality: "alternate", source: "s3", since: 0, text: "from s3" }
+        ],
+        since: 0,
+        advice: ["read the logs on the node"],
+        contact: ["#observability"],
+        recovery: ["metrics within 15 minutes"],
+        text: "Limited functionality: metrics 1m old, logs from s3. Try again later."
+      })
+      const decoded = yield* Schema.decode(Schema.parseJson(Degradation.Degraded))(encoded)
+      expect(decoded).toEqual(banner)
+      expect(Degradation.degraded(yield* Degradation.all({ traces }))).toEqual(Option.none())
+    }).pipe(Effect.provide(Degradation.layerMemory)))
+
   it("has the defaults that its page says", () => {
     const page = readFileSync(new URL("../../../docs/degradation.md", import.meta.url), "utf8")
     const { freshOnly, tolerate, weight } = Degradation.defaults

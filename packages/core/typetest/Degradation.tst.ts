@@ -1,9 +1,13 @@
 import * as Degradation from "@firebreak/core/Degradation"
 import type { DegradationCache } from "@firebreak/core/DegradationCache"
-import type { SourceDefect } from "@firebreak/core/DegradationComponent"
+import type { SourceDefect, SourceTimeout } from "@firebreak/core/DegradationComponent"
+import type * as DegradationLevel from "@firebreak/core/DegradationLevel"
 import type { Alternate, Cached, Constant, Fresh, Missing } from "@firebreak/core/DegradationPart"
 import type { Report } from "@firebreak/core/DegradationReport"
+import * as DegradationSlo from "@firebreak/core/DegradationSlo"
 import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { describe, expect, it } from "tstyche"
 
@@ -72,6 +76,19 @@ describe("a chain", () => {
     >()
   })
 
+  it("with a timeout may fail with SourceTimeout", () => {
+    expect(Degradation.run(Degradation.component("logs", loki, { timeout: "2 seconds" }))).type.toBe<
+      Effect.Effect<Fresh<ReadonlyArray<string>>, LokiDown | SourceTimeout>
+    >()
+    expect(Degradation.run(Degradation.component("logs", loki, { timeout: 2, catchDefects: true }))).type.toBe<
+      Effect.Effect<Fresh<ReadonlyArray<string>>, LokiDown | SourceDefect | SourceTimeout>
+    >()
+    expect(Degradation.run(Degradation.component("logs", loki, { advice: "look yourself", catchDefects: false }))).type
+      .toBe<Effect.Effect<Fresh<ReadonlyArray<string>>, LokiDown>>()
+    // @ts-expect-error: there is no such option
+    Degradation.component("logs", loki, { timeOut: 2 })
+  })
+
   it("caches only what the schema describes", () => {
     // @ts-expect-error: logs are no metrics
     Degradation.component("logs", loki).pipe(Degradation.orCached({ key: "k", schema: Metrics }))
@@ -112,6 +129,25 @@ describe("all", () => {
     >()
   })
 
+  it("with a deadline may miss what has no constant, and says of what", () => {
+    const report = Degradation.all({ total, logs, partial: Degradation.failFast(partial) }, { deadline: "2 seconds" })
+    type Parts = Effect.Effect.Success<typeof report>["parts"]
+    expect<Parts["total"]>().type.toBe<Fresh<Metrics> | Alternate<Metrics> | Cached<Metrics> | Constant<Metrics>>()
+    expect<Parts["logs"]>().type.toBe<Fresh<ReadonlyArray<string>> | Missing<LokiDown | SourceTimeout>>()
+    expect<Effect.Effect.Error<typeof report>>().type.toBe<
+      Degradation.DegradedBeyond | DatadogDown | SourceTimeout
+    >()
+
+    const fresh = Degradation.all({ total }, { deadline: "2 seconds", freshOnly: true })
+    expect<Effect.Effect.Success<typeof fresh>["parts"]["total"]>().type.toBe<
+      Fresh<Metrics> | Alternate<Metrics> | Missing<DatadogDown | SourceTimeout>
+    >()
+
+    // a source that cannot fail can be late
+    const sure = Degradation.all({ up: Degradation.component("up", Effect.succeed(1)) }, { deadline: "2 seconds" })
+    expect<Effect.Effect.Success<typeof sure>["parts"]["up"]>().type.toBe<Fresh<number> | Missing<SourceTimeout>>()
+  })
+
   it("takes weights of its components only", () => {
     const weighted = Degradation.all({ total, logs }, { weights: { logs: 2 }, tolerate: "slight" })
     expect(weighted).type.toBe(Degradation.all({ total, logs }))
@@ -119,5 +155,23 @@ describe("all", () => {
     void Degradation.all({ total, logs }, { weights: { traces: 2 } })
     // @ts-expect-error: there is no such level
     void Degradation.all({ total, logs }, { tolerate: "bad" })
+  })
+})
+
+describe("Degraded", () => {
+  it("is made of every report, and is plain JSON when it is encoded", () => {
+    expect(Effect.map(Degradation.all({ total, logs }), Degradation.degraded)).type.toBe<
+      Effect.Effect<Option.Option<Degradation.Degraded>, Degradation.DegradedBeyond, Datadog | DegradationCache>
+    >()
+    expect<typeof Degradation.Degraded.Encoded["level"]>().type.toBe<DegradationLevel.Level>()
+  })
+})
+
+describe("DegradationSlo", () => {
+  it("requires nothing and is a layer of nothing", () => {
+    expect(DegradationSlo.report("logs")).type.toBe<Effect.Effect<Option.Option<DegradationSlo.Report>>>()
+    expect(DegradationSlo.layer({ full: 0.9 })).type.toBe<Layer.Layer<never>>()
+    // @ts-expect-error: there is no such objective
+    DegradationSlo.layer({ latency: 1 })
   })
 })
