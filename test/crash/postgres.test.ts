@@ -1,7 +1,24 @@
 /** PostgreSQL that goes away and comes back, and that has no connection left. */
+import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
 import { expect } from "vitest"
-import { count, eventually, harmful, names, postgres, sleep, startLedger, stores, travel, travelOn } from "./support.js"
+import {
+  afterwards,
+  count,
+  eventually,
+  harmful,
+  names,
+  postgres,
+  sleep,
+  startLedger,
+  stores,
+  travel,
+  travelOn
+} from "./support.js"
 
 harmful("PostgreSQL restarted again and again under runs", async ({ injected, note, skip }) => {
   const server = await postgres(skip)
@@ -53,3 +70,44 @@ harmful("kill -9 at a random moment, on PostgreSQL", async ({ between, injected,
   await ledger.expectWhole(runs)
   note(`${runs.length} runs`)
 })
+
+harmful("no connection left", async ({ injected, note, skip }) => {
+  const server = await postgres(skip)
+  const store = await stores.PostgreSQL(skip)
+  const ledger = await startLedger()
+  const task = { ...store, port: ledger.port, runs: names(20), concurrency: 16 }
+  const hog = await takeAllConnections(server.url("postgres"))
+  const refused = await travel({ ...task, busyTimeout: 500 }).ended
+  expect(refused.code).toBe(3)
+  expect(refused.said).toEqual([expect.objectContaining({ said: "failed", tag: "StoreError" })])
+  injected()
+  const patient = travel(task)
+  await sleep(500)
+  expect(patient.hasEnded()).toBe(false)
+  await hog.release()
+  expect(await patient.ended).toMatchObject({ code: 0, stderr: "" })
+  // two connections for sixteen runs at once
+  await travelOn({ ...task, maxConnections: 2, runs: names(20, "narrow") })
+  await ledger.expectWhole([...task.runs, ...names(20, "narrow")])
+  note(
+    `${hog.count} connections taken, ${refused.said.map((line) => line.said === "failed" ? line.reason : "").join()}`
+  )
+})
+
+/** Connects until the server refuses. */
+const takeAllConnections = async (url: string) => {
+  const scope = await Effect.runPromise(Scope.make())
+  const release = () => Effect.runPromise(Scope.close(scope, Exit.void))
+  afterwards(release)
+  let count = 0
+  for (; count < 1_000; count++) {
+    const client = await Effect.runPromiseExit(
+      Scope.extend(
+        Layer.build(PgClient.layer({ url: Redacted.make(url), maxConnections: 1, connectTimeout: 1_000 })),
+        scope
+      )
+    )
+    if (Exit.isFailure(client)) break
+  }
+  return { count, release }
+}
