@@ -48,6 +48,14 @@ export const demos: Readonly<Record<string, Demo>> = {
     about: "a remedy, a failover, and in the end a human: an agent that looks after itself",
     load: () => import("./self-healing.js")
   },
+  "supervision": {
+    about: "a consumer that crashes: restarted more slowly each time, and given up in the end",
+    load: () => import("./supervision.js")
+  },
+  "loop-guard": {
+    about: "three agents that run in circles at night, and what stops each",
+    load: () => import("./loop-guard.js")
+  },
   "herd": {
     about: "a thousand clients and an outage: what jitter does to the moment they all come back",
     load: () => import("./herd.js")

@@ -276,3 +276,33 @@ describe("pnpm example", () => {
     for (const name of Object.keys(demos)) expect(unknown.stderr).toContain(name)
   })
 })
+
+describe("the supervision demo", () => {
+  it.effect("restarts at once, then more slowly each time, and gives up after five restarts", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("supervision")
+      expectInOrder(lines, [
+        "restart 1 at once",
+        "restart 2 in 10 s",
+        "restart 3 in 20 s",
+        "the broker is back",
+        "message 4711 cannot be read; restart 4 in 40 s",
+        "restart 5 in 80 s",
+        "📞 Supervision \"workers\" gave up: 5 restarts within 1h"
+      ])
+      expect(count(lines, "▶ the consumer starts")).toBe(6)
+    }))
+})
+
+describe("the loop guard demo", () => {
+  it.effect("stops each agent with its evidence", () =>
+    Effect.gen(function*() {
+      const lines = yield* linesOf("loop-guard")
+      expectInOrder(lines, [
+        "900.0 s  ⛔ LoopGuard \"restarter\" stopped the program: \"restart\" was taken 3 times",
+        "it went through \"scaled up\", \"scaled down\" 3 times in a row",
+        "the last 3 actions brought nothing better than -12"
+      ])
+      expect(count(lines, "restarts payment-api")).toBe(3)
+    }))
+})
