@@ -1,5 +1,6 @@
 /**
- * The durable stores behind `Idempotency` and `Checkpoint`: one SQLite file, embedded in the process.
+ * The durable stores behind `Idempotency`, `Checkpoint` and the cached values of `Degradation`: one SQLite file, embedded
+ * in the process, or a PostgreSQL database.
  *
  * What a store has reported as recorded survives kill -9 and power cuts (`synchronous=FULL`). All writes go through one
  * thread, which commits together whatever is waiting; the event loop is never held, whoever locks the file. Any number
@@ -12,6 +13,7 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import type { CheckpointEngine } from "@firebreak/core/CheckpointEngine"
 import { CheckpointStore, type Damage } from "@firebreak/core/CheckpointStore"
+import { DegradationCache } from "@firebreak/core/DegradationCache"
 import { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
 import type { StoreError } from "@firebreak/core/StoreError"
 import * as Context from "effect/Context"
@@ -23,6 +25,7 @@ import type { ConnectionOptions } from "node:tls"
 import * as Options from "./internal/options.js"
 import * as SqliteCheckpoints from "./internal/SqliteCheckpoints.js"
 import * as SqliteClient from "./internal/SqliteClient.js"
+import * as SqliteDegradation from "./internal/SqliteDegradation.js"
 import * as SqliteIdempotency from "./internal/SqliteIdempotency.js"
 
 /**
@@ -50,6 +53,11 @@ export interface SqliteOptions {
    * after a second, so that is how long a reset by another process may go unnoticed. Default 10,000.
    */
   readonly cachedResults?: number | undefined
+  /**
+   * How many last good values are kept of one component, and up to 1 % more; beyond, the one stored longest ago goes.
+   * Default 10,000.
+   */
+  readonly lastGoodValues?: number | undefined
 }
 
 /**
@@ -81,6 +89,11 @@ export interface PostgresOptions {
    * again after a second, so that is how long a reset by another process may go unnoticed. Default 10,000.
    */
   readonly cachedResults?: number | undefined
+  /**
+   * How many last good values are kept of one component, and up to 1 % more for each process; beyond, the one stored
+   * longest ago goes. Default 10,000.
+   */
+  readonly lastGoodValues?: number | undefined
 }
 
 /**
@@ -91,7 +104,8 @@ export const defaults = {
   busyTimeout: "5 seconds",
   transactionTimeout: "5 seconds",
   onDamage: "refuse",
-  cachedResults: 10_000
+  cachedResults: 10_000,
+  lastGoodValues: 10_000
 } as const
 
 /**
@@ -102,17 +116,18 @@ export const postgresDefaults = {
   maxConnections: 10,
   schema: "firebreak",
   busyTimeout: "10 seconds",
-  cachedResults: 10_000
+  cachedResults: 10_000,
+  lastGoodValues: 10_000
 } as const
 
 /**
- * What every Layer here gives: both stores, the engine that runs checkpointed programs over them, and an SQL client of the
- * same database for what a step does in its transaction.
+ * What every Layer here gives: both stores, the engine that runs checkpointed programs over them, the last good values of
+ * degraded components, and an SQL client of the same database for what a step does in its transaction.
  *
  * @since 0.1.0
  * @category models
  */
-export type Services = IdempotencyStore | CheckpointStore | CheckpointEngine | SqlClient
+export type Services = IdempotencyStore | CheckpointStore | CheckpointEngine | DegradationCache | SqlClient
 
 /**
  * Both stores on one SQLite file, and the engine over them. A file that cannot be opened fails with a `StoreError` that names it. Closing the
@@ -143,6 +158,7 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<Services, Store
         ], { concurrency: 3 })
         return Context.make(IdempotencyStore, yield* SqliteIdempotency.make(client, driver, settings)).pipe(
           Context.add(CheckpointStore, yield* SqliteCheckpoints.make(client, sql.transact(client))),
+          Context.add(DegradationCache, yield* SqliteDegradation.make(client, driver, settings)),
           Context.add(sql.SqlClient, yield* sql.make(client))
         )
       })
@@ -195,9 +211,10 @@ export const layerPostgres = (options: PostgresOptions): Layer.Layer<Services, S
     Layer.scopedContext(
       Effect.gen(function*() {
         const { open } = yield* Effect.promise(() => import("./internal/postgres/open.js"))
-        const { SqlClient, actions, runs, sql } = yield* open(settings)
+        const { SqlClient, actions, lastGood, runs, sql } = yield* open(settings)
         return Context.make(IdempotencyStore, actions).pipe(
           Context.add(CheckpointStore, runs),
+          Context.add(DegradationCache, lastGood),
           Context.add(SqlClient, sql)
         )
       })
@@ -228,12 +245,13 @@ const resolve = (options: SqliteOptions) => {
     busyTimeout: Options.millis("busyTimeout", options.busyTimeout ?? defaults.busyTimeout),
     transactionTimeout: Options.millis("transactionTimeout", options.transactionTimeout ?? defaults.transactionTimeout),
     onDamage: Options.oneOf("onDamage", options.onDamage ?? defaults.onDamage, ["refuse", "isolate"]),
-    cachedResults: Options.whole("cachedResults", options.cachedResults ?? defaults.cachedResults, 0)
+    cachedResults: Options.whole("cachedResults", options.cachedResults ?? defaults.cachedResults, 0),
+    lastGoodValues: Options.whole("lastGoodValues", options.lastGoodValues ?? defaults.lastGoodValues, 1)
   }
 }
 
 const resolvePostgres = (options: PostgresOptions) => {
-  const { busyTimeout: wait, cachedResults, schema = postgresDefaults.schema, url, ...client } = options
+  const { busyTimeout: wait, cachedResults, lastGoodValues, schema = postgresDefaults.schema, url, ...client } = options
   if (typeof schema !== "string" || schema === "" || schema.includes("\0") || schema.length > 63) {
     throw new Options.InvalidOption(
       `SqlStore: schema must be a name of 1 to 63 characters, got ${Options.show(schema)}`
@@ -254,6 +272,7 @@ const resolvePostgres = (options: PostgresOptions) => {
     schema,
     maxConnections,
     busyTimeout,
-    cachedResults: Options.whole("cachedResults", cachedResults ?? postgresDefaults.cachedResults, 0)
+    cachedResults: Options.whole("cachedResults", cachedResults ?? postgresDefaults.cachedResults, 0),
+    lastGoodValues: Options.whole("lastGoodValues", lastGoodValues ?? postgresDefaults.lastGoodValues, 1)
   }
 }

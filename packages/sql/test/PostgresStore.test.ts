@@ -3,8 +3,10 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { afterAll, beforeAll } from "@effect/vitest"
 import { CheckpointStore } from "@firebreak/core/CheckpointStore"
+import { DegradationCache } from "@firebreak/core/DegradationCache"
 import { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
 import * as CheckpointStoreSuite from "@firebreak/core/testing/CheckpointStoreSuite"
+import * as DegradationCacheSuite from "@firebreak/core/testing/DegradationCacheSuite"
 import * as IdempotencyStoreSuite from "@firebreak/core/testing/IdempotencyStoreSuite"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -61,5 +63,14 @@ withServer("PostgreSQL", (server) => {
     ...time,
     transaction: true,
     owners: Effect.map(owners, ([one, two]) => [one.runs, two.runs] as const)
+  })
+
+  const small = Effect.map(options, (options) => SqlStore.layerPostgres({ ...options, lastGoodValues: 3 }))
+  DegradationCacheSuite.suite("PostgreSQL", Layer.unwrapEffect(small), {
+    capacity: 3,
+    reopen: Effect.map(
+      small,
+      (layer) => Effect.map(Layer.build(Layer.fresh(layer)), (context) => Context.get(context, DegradationCache))
+    )
   })
 })

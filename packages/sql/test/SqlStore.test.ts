@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { CheckpointStore, type Step } from "@firebreak/core/CheckpointStore"
+import { DegradationCache } from "@firebreak/core/DegradationCache"
 import { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
 import * as CheckpointStoreSuite from "@firebreak/core/testing/CheckpointStoreSuite"
+import * as DegradationCacheSuite from "@firebreak/core/testing/DegradationCacheSuite"
 import * as IdempotencyStoreSuite from "@firebreak/core/testing/IdempotencyStoreSuite"
 import Database from "better-sqlite3"
 import * as Context from "effect/Context"
@@ -37,6 +39,16 @@ IdempotencyStoreSuite.suite("SQLite", layer, {
 CheckpointStoreSuite.suite("SQLite", layer, {
   transaction: true,
   owners: Effect.map(owners, ([one, two]) => [one.runs, two.runs] as const)
+})
+
+const small = Effect.map(temporaryFile, (filename) => SqlStore.layerSqlite({ filename, lastGoodValues: 3 }))
+
+DegradationCacheSuite.suite("SQLite", Layer.unwrapScoped(small), {
+  capacity: 3,
+  reopen: Effect.map(
+    small,
+    (layer) => Effect.map(Layer.build(Layer.fresh(layer)), (context) => Context.get(context, DegradationCache))
+  )
 })
 
 const lease = Duration.seconds(30)

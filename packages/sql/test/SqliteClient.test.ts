@@ -32,7 +32,7 @@ describe("SqliteClient", () => {
   it.scoped("opens with a write-ahead log that is flushed at every commit", () =>
     Effect.gen(function*() {
       const { connection } = yield* open
-      assert.deepStrictEqual(connection, { journalMode: "wal", synchronous: 2, schema: 3 })
+      assert.deepStrictEqual(connection, { journalMode: "wal", synchronous: 2, schema: 4 })
     }))
 
   it.scoped("commits what is asked at once in few transactions", () =>

@@ -9,10 +9,11 @@ it("the table of defaults in docs/stores.md is that of SqlStore", () => {
     section!.matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm),
     ([, option, value]) => [option, value!.trim()]
   )
-  const { cachedResults, ...others } = SqlStore.defaults
+  const { cachedResults, lastGoodValues, ...others } = SqlStore.defaults
   expect(Object.fromEntries(rows)).toEqual({
     filename: "none",
     ...others,
-    cachedResults: cachedResults.toLocaleString("en")
+    cachedResults: cachedResults.toLocaleString("en"),
+    lastGoodValues: lastGoodValues.toLocaleString("en")
   })
 })

@@ -1,6 +1,7 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { CheckpointEngine } from "@firebreak/core/CheckpointEngine"
 import type { CheckpointStore } from "@firebreak/core/CheckpointStore"
+import type { DegradationCache } from "@firebreak/core/DegradationCache"
 import type { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
 import type { StoreError } from "@firebreak/core/StoreError"
 import * as SqlStore from "@firebreak/sql/SqlStore"
@@ -8,7 +9,7 @@ import type * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { expect, test } from "tstyche"
 
-type Provided = IdempotencyStore | CheckpointStore | CheckpointEngine | SqlClient
+type Provided = IdempotencyStore | CheckpointStore | CheckpointEngine | DegradationCache | SqlClient
 
 test("each layer provides the stores, the engine and an SQL client, needs nothing and fails with StoreError only", () => {
   expect(SqlStore.layerSqlite({ filename: "x.db" })).type.toBe<Layer.Layer<Provided, StoreError>>()

@@ -51,6 +51,13 @@ const migrations: ReadonlyArray<(schema: string) => ReadonlyArray<string>> = [
        run_id text NOT NULL, name text NOT NULL, payload text NOT NULL, sent_at bigint NOT NULL, hash text NOT NULL,
        PRIMARY KEY (run_id, name)
      )`
+  ],
+  (s) => [
+    `CREATE TABLE ${s}.last_good (
+       component text NOT NULL, key text NOT NULL, value text NOT NULL, stored_at bigint NOT NULL, hash text NOT NULL,
+       PRIMARY KEY (component, key)
+     )`,
+    `CREATE INDEX last_good_age ON ${s}.last_good (component, stored_at, key)`
   ]
 ]
 

@@ -2,6 +2,7 @@
 import type { PgClientConfig } from "@effect/sql-pg/PgClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import type { CheckpointStore } from "@firebreak/core/CheckpointStore"
+import type { DegradationCache } from "@firebreak/core/DegradationCache"
 import type { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
 import { StoreError } from "@firebreak/core/StoreError"
 import * as Context from "effect/Context"
@@ -13,6 +14,7 @@ import type { Failure } from "../protocol.js"
 import * as Owner from "../writer/owner.js"
 import * as PostgresCheckpoints from "./PostgresCheckpoints.js"
 import * as PostgresClient from "./PostgresClient.js"
+import * as PostgresDegradation from "./PostgresDegradation.js"
 import * as PostgresIdempotency from "./PostgresIdempotency.js"
 import { migrate } from "./PostgresSchema.js"
 
@@ -22,6 +24,7 @@ export interface Settings {
   readonly schema: string
   readonly busyTimeout: Duration.Duration
   readonly cachedResults: number
+  readonly lastGoodValues: number
   readonly maxConnections: number
 }
 
@@ -33,6 +36,7 @@ export const open = (
     readonly sql: SqlClient
     readonly actions: Context.Tag.Service<typeof IdempotencyStore>
     readonly runs: Context.Tag.Service<typeof CheckpointStore>
+    readonly lastGood: Context.Tag.Service<typeof DegradationCache>
   },
   StoreError,
   Scope.Scope
@@ -64,7 +68,8 @@ export const open = (
       SqlClient,
       sql,
       actions: yield* PostgresIdempotency.make(client, { owner, cachedResults: settings.cachedResults }),
-      runs: yield* PostgresCheckpoints.make(client, { owner, maxConnections: settings.maxConnections })
+      runs: yield* PostgresCheckpoints.make(client, { owner, maxConnections: settings.maxConnections }),
+      lastGood: yield* PostgresDegradation.make(client, { lastGoodValues: settings.lastGoodValues })
     }
   })
 

@@ -88,7 +88,14 @@ const migrations = [
    CREATE TABLE firebreak_signal (
      run_id TEXT NOT NULL, name TEXT NOT NULL, payload TEXT NOT NULL, sent_at INTEGER NOT NULL, hash TEXT NOT NULL,
      PRIMARY KEY (run_id, name)
-   ) STRICT, WITHOUT ROWID;`
+   ) STRICT, WITHOUT ROWID;`,
+
+  // the last good values of components
+  `CREATE TABLE firebreak_last_good (
+     component TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, stored_at INTEGER NOT NULL, hash TEXT NOT NULL,
+     PRIMARY KEY (component, key)
+   ) STRICT;
+   CREATE INDEX firebreak_last_good_age ON firebreak_last_good (component, stored_at, key);`
 ]
 
 /** How long SQLite itself waits for a lock before the caller may look at its queue again, in milliseconds. */
