@@ -120,6 +120,29 @@ describe("HealingState", () => {
     expect(play(config, [[0, reportOf({ a: false, b: false })]])[0]!.map(shown)).toEqual(["Apply restart 1"])
   })
 
+  it("fails closed: a limit that is no number, or a clock that went back, is no leave to run", () => {
+    const unknown = undefined as unknown as number
+    const broken = [
+      remedy("attempts", { attempts: NaN }),
+      remedy("attempts?", { attempts: unknown }),
+      remedy("cooldown", { cooldown: NaN }),
+      remedy("cooldown?", { cooldown: unknown }),
+      remedy("enabled?", { enabled: unknown as unknown as boolean })
+    ]
+    for (const one of broken) {
+      const rounds = play(configOf({ remedies: { a: [one] }, ladder: { degraded: [one] } }), [[0, ill], [90, ill]])
+      expect([one, rounds.flat().filter(({ _tag }) => _tag === "Apply" || _tag === "Propose")]).toEqual([one, []])
+    }
+    // who can never run calls people at once
+    const [, first] = HealingState.step(configOf({ remedies: { a: [broken[0]!] } }), HealingState.initial, ill, 0)
+    expect(first.map(shown)).toEqual(["Escalate Exhausted"])
+    const config = configOf({ remedies: { a: [remedy("only", { cooldown: 60 })] } })
+    expect(play(config, [[1_000, ill], [0, ill]]).map((round) => round.map(shown))).toEqual([
+      ["Apply only 1"],
+      ["Skip only cooldown"]
+    ])
+  })
+
   it("says so when a remedy is switched off, and calls nobody for it", () => {
     const config = configOf({ remedies: { a: [remedy("off", { enabled: false })] } })
     const rounds = play(config, Array.from({ length: 10 }, (_, i) => [i, ill] as const))

@@ -1,4 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
+import * as Healing from "@firebreak/core/Healing"
+import * as HealthCheck from "@firebreak/core/HealthCheck"
 import * as Restartable from "@firebreak/core/Restartable"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -19,6 +21,148 @@ const tracked = (log: Array<string>) => {
     (n) => Effect.sync(() => log.push(`close ${n}`))
   )
 }
+
+class Database extends Context.Tag("test/Database")<Database, {
+  readonly query: (sql: string) => Effect.Effect<string>
+  readonly instance: Effect.Effect<number>
+}>() {}
+
+/** A database that counts its instances, fails every call once it is closed, and can refuse to open. */
+const databases = (log: Array<string> = []) => {
+  const tracking = tracked(log)
+  const self: { refuses: boolean; opening: Effect.Effect<void>; readonly layer: Layer.Layer<Database, string> } = {
+    refuses: false,
+    opening: Effect.void,
+    layer: Layer.scoped(
+      Database,
+      Effect.gen(function*() {
+        if (self.refuses) return yield* Effect.fail("port taken")
+        const instance = yield* tracking
+        yield* self.opening
+        let open = true
+        yield* Effect.addFinalizer(() => Effect.sync(() => open = false))
+        const alive = Effect.suspend(() => open ? Effect.void : Effect.die("closed"))
+        return {
+          query: (sql: string) => Effect.as(alive, `${sql} by ${instance}`),
+          instance: Effect.as(alive, instance)
+        }
+      })
+    )
+  }
+  return self
+}
+
+describe("Restartable.layer", () => {
+  it.effect("users of the service get what was built again, even by effects they made before", () => {
+    const log: Array<string> = []
+    return Effect.gen(function*() {
+      const database = yield* Database
+      const before = database.query("select 1")
+      expect(yield* before).toBe("select 1 by 1")
+      const restartable = yield* Restartable.of<Database, Context.Tag.Service<Database>, string>(Database)
+      yield* restartable.restart
+      expect(yield* before).toBe("select 1 by 2")
+      expect(yield* database.instance).toBe(2)
+      expect(log).toEqual(["open 1", "close 1", "open 2"])
+      expect(restartable.remedy.name).toBe("restart test/Database")
+    }).pipe(Effect.provide(Restartable.layer(Database, databases(log).layer)))
+  })
+
+  it.effect("its users' users too: a service made with it goes to the new one", () => {
+    class Repository extends Context.Tag("test/Repository")<Repository, { readonly all: Effect.Effect<string> }>() {}
+    const repository = Layer.effect(Repository, Effect.map(Database, ({ query }) => ({ all: query("all") })))
+    return Effect.gen(function*() {
+      const { all } = yield* Repository
+      yield* Effect.flatMap(Restartable.of(Database), ({ restart }) => restart)
+      expect(yield* all).toBe("all by 2")
+    }).pipe(Effect.provide(repository.pipe(Layer.provideMerge(Restartable.layer(Database, databases().layer)))))
+  })
+
+  it.effect("builds again what the Layer is built on, and leaves alone what it was given", () => {
+    let [inner, outer] = [0, 0]
+    class Inner extends Context.Tag("test/Inner")<Inner, number>() {}
+    class Outer extends Context.Tag("test/Outer")<Outer, number>() {}
+    const service = Layer.effect(
+      Database,
+      Effect.map(Effect.all([Inner, Outer]), (built) => ({
+        query: () => Effect.succeed(built.join()),
+        instance: Effect.succeed(0)
+      }))
+    ).pipe(Layer.provide(Layer.sync(Inner, () => ++inner)))
+    return Effect.gen(function*() {
+      yield* Effect.flatMap(Restartable.of(Database), ({ restart }) => restart)
+      expect(yield* Effect.flatMap(Database, ({ query }) => query(""))).toBe("2,1")
+    }).pipe(
+      Effect.provide(Restartable.layer(Database, service).pipe(Layer.provide(Layer.sync(Outer, () => ++outer))))
+    )
+  })
+
+  it.effect("calls made while it restarts wait", () => {
+    const of = databases()
+    return Effect.gen(function*() {
+      const database = yield* Database
+      const gate = yield* Deferred.make<void>()
+      of.opening = Deferred.await(gate)
+      const restart = yield* Effect.fork(Effect.flatMap(Restartable.of(Database), ({ restart }) => restart))
+      yield* Effect.yieldNow()
+      const call = yield* Effect.fork(database.query("select 1"))
+      yield* Effect.yieldNow()
+      expect(call.unsafePoll()).toBe(null)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(restart)
+      expect(yield* Fiber.join(call)).toBe("select 1 by 2")
+    }).pipe(Effect.provide(Restartable.layer(Database, of.layer, { name: "database" })))
+  })
+
+  it.effect("calls die with why it could not be built again, until it could", () => {
+    const of = databases()
+    return Effect.gen(function*() {
+      const database = yield* Database
+      const { restart } = yield* Restartable.of<Database, Context.Tag.Service<Database>, string>(Database)
+      of.refuses = true
+      expect(yield* Effect.flip(restart)).toBe("port taken")
+      const exit = yield* Effect.exit(database.query("select 1"))
+      const defect = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+      expect(defect).toBeInstanceOf(Restartable.RestartFailed)
+      expect((defect as Error).message).toBe(
+        "Restartable \"database\" is down, the call did not run: its restart failed (port taken)"
+      )
+      of.refuses = false
+      yield* restart
+      expect(yield* database.query("select 1")).toBe("select 1 by 2")
+    }).pipe(Effect.provide(Restartable.layer(Database, of.layer, { name: "database" })))
+  })
+
+  it.effect("a Layer that cannot be built at first fails as it does", () => {
+    const of = databases()
+    of.refuses = true
+    return Effect.gen(function*() {
+      expect(yield* Effect.flip(Effect.scoped(Layer.build(Restartable.layer(Database, of.layer))))).toBe("port taken")
+    })
+  })
+
+  it.effect("is a remedy of Healing: a stale instance is replaced under its users", () => {
+    let broken = false
+    let built = 0
+    const layer = Layer.sync(Database, () => {
+      built++
+      broken = false
+      return { query: () => broken ? Effect.die("stale") : Effect.succeed("row"), instance: Effect.succeed(built) }
+    })
+    return Effect.gen(function*() {
+      const database = yield* Database
+      const { remedy } = yield* Restartable.of(Database)
+      const healing = yield* Healing.make({
+        checks: { database: HealthCheck.make(database.query("select 1")) },
+        remedies: { database: [remedy] }
+      })
+      broken = true
+      yield* healing.runOnce
+      expect(yield* healing.stats).toMatchObject({ applied: 1, succeeded: 1 })
+      expect(yield* database.instance).toBe(2)
+    }).pipe(Effect.scoped, Effect.provide(Restartable.layer(Database, layer, { name: "database" })))
+  })
+})
 
 describe("Restartable", () => {
   it.effect("closes what it built before it builds again, and closes the last with the scope", () =>

@@ -94,6 +94,48 @@ describe("HealthRoutes", () => {
       expect(yield* request("GET", "/readyz")).toMatchObject({ status: 200, body: { checks: { a: [{}] } } })
     }).pipe(Effect.provide(serverOf(Healing.layer({ checks: { a: pass } })))))
 
+  it.live("GET /healthz warns until it is critical, and says who answers", () =>
+    Effect.gen(function*() {
+      expect(yield* request("GET", "/readyz")).toMatchObject({ status: 503, body: { status: "fail" } })
+      const { body, headers, status } = yield* request("GET", "/healthz")
+      expect([status, headers["content-type"]]).toEqual([200, "application/health+json"])
+      expect(body).toMatchObject({ status: "warn", releaseId: "1.2.2", serviceId: "shop" })
+      expect(body.checks.b[0].status).toBe("fail")
+      expect(body.version).toBeUndefined()
+    }).pipe(Effect.provide(serverOf(Health.layer({ a: pass, b: fail }), {
+      service: { releaseId: "1.2.2", serviceId: "shop" }
+    }))))
+
+  it.live("GET /healthz is 503 when it is critical, whatever is ready", () =>
+    Effect.gen(function*() {
+      expect(yield* request("GET", "/readyz")).toMatchObject({ status: 200, body: { status: "warn" } })
+      expect(yield* request("GET", "/healthz")).toMatchObject({ status: 503, body: { status: "fail" } })
+    }).pipe(Effect.provide(serverOf(Health.layer({ b: fail }), { readyWhile: "critical" }))))
+
+  it.effect("tells what was measured, and what a check fails because of", () =>
+    Effect.gen(function*() {
+      const health = yield* Health.make({
+        queue: HealthCheck.queueDepth(Effect.succeed(1_200), { componentType: "component" }),
+        worker: HealthCheck.make(Effect.void, { dependsOn: ["queue"] })
+      })
+      const report = yield* health.check
+      const time = "1970-01-01T00:00:00.000Z"
+      expect(HealthRoutes.toBody(report, { details: true }).checks).toEqual({
+        queue: [{
+          status: "fail",
+          componentType: "component",
+          time,
+          observedValue: 1_200,
+          observedUnit: "items",
+          output: "queue holds 1200, limit 1000"
+        }],
+        worker: [{ status: "fail", time, because: ["queue"] }]
+      })
+      expect(HealthRoutes.toBody(report).checks!["queue"]).toEqual([
+        { status: "fail", componentType: "component", time }
+      ])
+    }).pipe(Effect.scoped))
+
   it("a failing run below the threshold is a warning", () => {
     const check = { name: "a", critical: false, passing: true, at: 0 }
     const report: Health.Report = {
