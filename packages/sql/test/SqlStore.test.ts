@@ -202,7 +202,10 @@ describe("leases", () => {
   it.scoped("gives back a claim whose caller was interrupted before it heard of it", () =>
     Effect.gen(function*() {
       const { actions } = yield* open({ filename: yield* temporaryFile })
-      const fiber = yield* Effect.fork(actions.claim(ask("a")))
+      // two at once, so that they go to the writer thread and do not end at once
+      const fiber = yield* Effect.fork(
+        Effect.all([actions.claim(ask("a")), actions.prune], { concurrency: "unbounded" })
+      )
       yield* Effect.yieldNow()
       yield* Fiber.interrupt(fiber)
       // writes are answered in order: the claim before the first of these, its release before the second
@@ -334,8 +337,8 @@ describe("the anchor", () => {
   it.scoped("finds a write-ahead log deleted", () =>
     Effect.gen(function*() {
       const filename = yield* prepared
-      const child = yield* Child.start("holder.ts", filename, "5")
-      yield* child.printed(5)
+      const child = yield* Child.start("holder.ts", filename, "100000")
+      yield* child.printed(200)
       yield* child.kill("SIGKILL")
       rmSync(`${filename}-wal`)
       rmSync(`${filename}-shm`)

@@ -1,6 +1,6 @@
 /**
  * The main thread's side of the writer: requests go to the worker in batches, and each fiber is resumed when the commit
- * that holds its write has returned. Nothing here waits on SQLite, so the event loop is never held.
+ * that holds its write has returned. Only a write that is alone is committed here, if that can be done at once.
  *
  * An interrupted caller stops waiting; what it asked for may still be written.
  */
@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import { Worker } from "node:worker_threads"
+import { MainWriter } from "./MainWriter.js"
 import type { Failure, Message, Moment, Name, Operations, Reply, Start } from "./protocol.js"
 import * as Owner from "./writer/owner.js"
 
@@ -99,6 +100,11 @@ export const moment = (clock: Clock.Clock): Moment => {
 
 const liveClock: Clock.Clock = Context.get(DefaultServices.liveServices, Clock.Clock)
 
+/** How long commits on this thread may follow each other, in milliseconds. */
+const longestTurn = 5
+
+type Requested = readonly [id: number, name: Name, request: unknown]
+
 interface Pending {
   readonly operation: Name
   readonly settle: (exit: Exit.Exit<unknown, StoreError>) => void
@@ -108,15 +114,20 @@ interface Pending {
 class Writer {
   requests = 0
   transactions = 0
+  /** Of the transactions, how many the writer thread has told of. */
+  private reported = 0
   private readonly pending = new Map<number, Pending>()
-  private outbox: Array<readonly [id: number, name: Name, request: unknown]> = []
+  private outbox: Array<Requested> = []
   private nextId = 0
   private ended: Failure | undefined
+  /** When the event loop last had its turn, as far as is known. */
+  private turn: number | undefined
 
   constructor(
     private readonly filename: string,
     private readonly worker: Worker,
-    readonly connection: SqliteClient["connection"]
+    readonly connection: SqliteClient["connection"],
+    private readonly main: MainWriter | undefined
   ) {
     // an idle writer does not keep the process alive; one that owes an answer does
     worker.unref()
@@ -128,7 +139,6 @@ class Writer {
   send(operation: Name, request: unknown, settle: Pending["settle"]): void {
     if (this.ended !== undefined) return settle(Exit.fail(this.error(operation, this.ended)))
     const id = this.nextId++
-    if (this.pending.size === 0) this.worker.ref()
     this.pending.set(id, { operation, settle })
     this.outbox.push([id, operation, request])
     // what all fibers ask for within one turn goes out as one message
@@ -138,6 +148,7 @@ class Writer {
   readonly close: Effect.Effect<void> = Effect.async<void>((resume) => {
     if (this.ended !== undefined) return resume(Effect.void)
     this.flush()
+    this.main?.close()
     this.ended = { reason: "closed", detail: "its scope has ended" }
     this.worker.ref()
     this.worker.on("exit", () => resume(Effect.void))
@@ -145,10 +156,45 @@ class Writer {
   })
 
   private flush(): void {
-    if (this.outbox.length === 0) return
     const requests = this.outbox
+    const [first] = requests
+    if (first === undefined) return
     this.outbox = []
-    this.post({ _tag: "Requests", requests })
+    // alone: the way to the writer thread and back is not worth it
+    if (this.pending.size === 1 && this.main !== undefined && this.commitHere(this.main, first)) return
+    this.worker.ref()
+    this.post({ _tag: "Requests", requests, forget: this.main?.handOver() ?? false })
+  }
+
+  /** Whether it was done on this thread. */
+  private commitHere(main: MainWriter, [id, name, request]: Requested): boolean {
+    // the protocol pairs each name with its request
+    const done = main.attempt(name, request as Operations[typeof name]["request"])
+    if (done === undefined) return false
+    this.transactions++
+    const now = performance.now()
+    if (this.turn === undefined) {
+      this.turn = now
+      setImmediate(() => {
+        this.turn = undefined
+      })
+    }
+    // fibers go on without giving way to the event loop: after some commits in a row it has its turn
+    if (now - this.turn < longestTurn) this.answer(id, Exit.succeed(done.answer))
+    else setImmediate(() => this.answer(id, Exit.succeed(done.answer)))
+    if (main.isDue) {
+      main.copied()
+      this.send("copyLog", null, () => {})
+    }
+    return true
+  }
+
+  private answer(id: number, exit: Exit.Exit<unknown, StoreError>): void {
+    const pending = this.pending.get(id)
+    if (pending === undefined) return
+    this.pending.delete(id)
+    this.requests++
+    pending.settle(exit)
   }
 
   private post(message: Message): void {
@@ -158,13 +204,12 @@ class Writer {
 
   private receive(reply: Reply): void {
     if (reply._tag !== "Answers") return
-    this.transactions = reply.transactions
+    this.transactions += reply.transactions - this.reported
+    this.reported = reply.transactions
     for (const [id, failure, answer] of reply.answers) {
-      const pending = this.pending.get(id)
-      if (pending === undefined) continue
-      this.pending.delete(id)
-      this.requests++
-      pending.settle(failure === null ? Exit.succeed(answer) : Exit.fail(this.error(pending.operation, failure)))
+      const name = this.pending.get(id)?.operation
+      if (name === undefined) continue
+      this.answer(id, failure === null ? Exit.succeed(answer) : Exit.fail(this.error(name, failure)))
     }
     if (this.pending.size === 0 && this.ended === undefined) this.worker.unref()
   }
@@ -201,9 +246,12 @@ const open = (options: Options) =>
   Effect.async<Writer, StoreError>((resume) => {
     const script = new URL("./sqliteWriter.js", import.meta.url)
     const { filename } = options
-    const workerData: Start = { ...options, owner: Owner.make() }
+    const owner = Owner.make()
+    const workerData: Start = { ...options, owner }
     // without the parent's flags: a loader such as tsx would only slow the start
     const worker = new Worker(script, { workerData, execArgv: [] })
+    // while the writer starts
+    const loading = import("better-sqlite3")
     const settle = (effect: Effect.Effect<Writer, StoreError>) => {
       worker.off("error", onError).off("exit", onExit).off("message", onMessage)
       resume(effect)
@@ -215,8 +263,12 @@ const open = (options: Options) =>
     const onMessage = (reply: Reply) => {
       if (reply._tag === "Failed") return fail(reply.failure)
       if (reply._tag !== "Opened") return
-      const { _tag: _, ...connection } = reply
-      settle(Effect.succeed(new Writer(filename, worker, connection)))
+      const { _tag: _, isolated, ...connection } = reply
+      void loading.then(({ default: driver }) => {
+        // what is damaged only the writer thread knows
+        const main = isolated === 0 ? new MainWriter(driver, { filename, owner }) : undefined
+        settle(Effect.succeed(new Writer(filename, worker, connection, main)))
+      })
     }
     worker.on("error", onError).on("exit", onExit).on("message", onMessage)
   })

@@ -185,6 +185,8 @@ export interface VerifyOperations {
  */
 export interface SqlOperations {
   readonly sqlRun: Operation<SqlStatement, ReadonlyArray<unknown>>
+  /** Copies the write-ahead log into the file as far as nobody holds it off. */
+  readonly copyLog: Operation<null, null>
 }
 
 export interface SqlStatement {
@@ -240,11 +242,23 @@ export interface Start {
 }
 
 export type Message =
-  | { readonly _tag: "Requests"; readonly requests: ReadonlyArray<readonly [id: number, name: Name, request: unknown]> }
+  | {
+    readonly _tag: "Requests"
+    readonly requests: ReadonlyArray<readonly [id: number, name: Name, request: unknown]>
+    /** Whether the main thread has written since the last message. */
+    readonly forget: boolean
+  }
   | { readonly _tag: "Close" }
 
 export type Reply =
-  | { readonly _tag: "Opened"; readonly journalMode: string; readonly synchronous: number; readonly schema: number }
+  | {
+    readonly _tag: "Opened"
+    readonly journalMode: string
+    readonly synchronous: number
+    readonly schema: number
+    /** How many runs were found damaged. */
+    readonly isolated: number
+  }
   | { readonly _tag: "Failed"; readonly failure: Failure }
   | {
     readonly _tag: "Answers"

@@ -9,19 +9,15 @@
  * load TypeScript, and they must run alike under tsx, under vitest and from dist.
  */
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads"
-import * as Actions from "./writer/actions.js"
 import * as Anchor from "./writer/anchor.js"
+import * as Committer from "./writer/committer.js"
 import { describe, isBusy } from "./writer/failure.js"
-import { open, watch } from "./writer/open.js"
-import * as RunAdmin from "./writer/runAdmin.js"
-import * as Runs from "./writer/runs.js"
+import { open } from "./writer/open.js"
 import * as RunTable from "./writer/runTable.js"
 import * as Session from "./writer/session.js"
-import * as Sql from "./writer/sql.js"
-import * as Verify from "./writer/verify.js"
 
 /**
- * @import { Grouped, Handlers, Message, Name, Reply, Start } from "./protocol.js"
+ * @import { Message, Name, Reply, Start } from "./protocol.js"
  * @typedef {{ readonly id: number, readonly name: Name, readonly request: unknown, readonly deadline: number }} Entry
  * @typedef {Extract<Reply, { readonly _tag: "Answers" }>["answers"][number]} Answer
  */
@@ -39,79 +35,39 @@ const gone = { reason: "io", detail: "the file is gone: it was deleted or replac
  * @param {ReturnType<typeof openAt>} opened
  * @param {Start} start
  */
-const serve = (
-  port,
-  { db, used: { anchor, table }, ...info },
-  { busyTimeout, filename, owner, transactionTimeout }
-) => {
-  const isGone = watch(filename)
-  const token = db.prepare("UPDATE firebreak_meta SET value = value + 1 WHERE name = 'token' RETURNING value").pluck()
-  let lastToken = 0
-  const context = { owner, nextToken: () => (lastToken = Number(token.get())) }
-  const runs = Runs.make(db, context, table)
-  const sqlRun = Sql.make(db)
-  /** @type {Handlers<Grouped>} */
-  const handlers = {
-    ...Actions.make(db, context),
-    ...runs,
-    ...RunAdmin.make(db, context, table),
-    ...Verify.make(db, table, filename),
-    sqlRun
-  }
-
-  const beginRead = db.prepare("BEGIN")
-  const beginWrite = db.prepare("BEGIN IMMEDIATE")
-  const commitNow = db.prepare("COMMIT")
-
+const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout, transactionTimeout }) => {
+  const { handlers, isGone } = committer
   /** @type {Array<Entry>} */
   let queue = []
   let closing = false
   let transactions = 0
 
-  /** What the last commit tells the anchor. @type {Array<Anchor.Entry>} */
-  let news = []
-
-  const commit = () => {
-    const { advanced, gone } = table.changes
-    anchor.retract([...gone])
-    commitNow.run()
-    transactions++
-    for (const [runId, { count, hash }] of advanced) news.push(Anchor.run(runId, count, hash))
-    for (const runId of gone) table.isolated.delete(runId)
-    if (lastToken > 0) news.push(["token", lastToken])
-    forget()
-  }
-  const forget = () => {
-    lastToken = 0
-    table.changes.advanced.clear()
-    table.changes.gone.clear()
-  }
-  const rollback = () => {
-    // a full disk or a failed write may have ended the transaction already
-    if (db.inTransaction) db.exec("ROLLBACK")
-    // a step may have been chained to one that is not there now
-    table.heads.clear()
-    forget()
-  }
   const session = Session.make({
-    begin: () => beginWrite.run(),
-    commit,
-    rollback,
-    run: sqlRun,
-    save: runs.save,
+    begin: committer.beginWrite,
+    commit() {
+      committer.commit()
+      transactions++
+    },
+    rollback: committer.rollback,
+    run: handlers.sqlRun,
+    save: handlers.save,
     owns: ({ runId, token }) => table.owns(runId, token) !== undefined,
     timeout: transactionTimeout,
     over: () => pump()
   })
+
+  // outside any transaction; it waits for nobody
+  const copyLog = () => {
+    if (!session.isOpen()) db.pragma("wal_checkpoint(PASSIVE)")
+    return null
+  }
 
   /** @param {Reply} reply */
   const send = (reply) => port.postMessage(reply)
   /** @param {ReadonlyArray<Answer>} answers */
   const answer = (answers) => {
     if (answers.length > 0) send({ _tag: "Answers", answers, transactions })
-    // after the answer, for nobody need wait for it
-    anchor.advance(news)
-    news = []
+    committer.tell()
   }
 
   /**
@@ -119,27 +75,6 @@ const serve = (
    * @param {Entry} entry
    */
   const handle = (by, { name, request }) => /** @type {(request: unknown) => unknown} */ (by[name])(request)
-
-  /**
-   * Runs the entries in one transaction; throws, with nothing changed, if one of them fails.
-   *
-   * @param {import("better-sqlite3").Statement} begin
-   * @param {ReadonlyArray<Entry>} entries
-   * @returns {ReadonlyArray<Answer>}
-   */
-  const transact = (begin, entries) => {
-    begin.run()
-    try {
-      /** @type {Array<Answer>} */
-      const answers = entries.map((entry) => [entry.id, null, handle(handlers, entry)])
-      if (begin === beginWrite) commit()
-      else commitNow.run()
-      return answers
-    } catch (error) {
-      rollback()
-      throw error
-    }
-  }
 
   /**
    * Answers what waits too long for another process's lock, and returns the rest.
@@ -157,16 +92,21 @@ const serve = (
   }
 
   /**
-   * Answers what is done or has failed, and returns the entries that another process's lock keeps waiting.
+   * Does the entries in one transaction: answers what is done or has failed, and returns those that another process's
+   * lock keeps waiting.
    *
-   * @param {import("better-sqlite3").Statement} begin
+   * @param {"read" | "write"} mode
    * @param {ReadonlyArray<Entry>} entries
    * @returns {ReadonlyArray<Entry>}
    */
-  const attempt = (begin, entries) => {
+  const attempt = (mode, entries) => {
     if (entries.length === 0) return entries
     try {
-      const answers = transact(begin, entries)
+      const answers = committer.transact(
+        mode,
+        () => entries.map((entry) => /** @type {Answer} */ ([entry.id, null, handle(handlers, entry)]))
+      )
+      if (mode === "write") transactions++
       // what was committed to a deleted file is on no disk
       answer(isGone() ? entries.map(({ id }) => [id, gone, null]) : answers)
       return []
@@ -178,7 +118,7 @@ const serve = (
         return []
       }
       // one of them is at fault: each by itself, so that it fails alone
-      return entries.flatMap((entry) => attempt(begin, [entry]))
+      return entries.flatMap((entry) => attempt(mode, [entry]))
     }
   }
 
@@ -206,6 +146,8 @@ const serve = (
       closing = true
       return
     }
+    // the main thread has added to runs that this one may know
+    if (message.forget) table.heads.clear()
     const deadline = performance.now() + busyTimeout
     for (const [id, name, request] of message.requests) queue.push({ id, name, request, deadline })
   }
@@ -221,9 +163,11 @@ const serve = (
     while (queue.length > 0) {
       const entries = queue
       queue = []
+      const copies = entries.filter(({ name }) => name === "copyLog")
+      if (copies.length > 0) answer(copies.map(({ id }) => [id, null, copyLog()]))
       const steps = entries.filter(({ name }) => Session.names.has(name))
       for (const entry of steps) advance(entry)
-      const others = entries.filter(({ name }) => !Session.names.has(name))
+      const others = entries.filter(({ name }) => name !== "copyLog" && !Session.names.has(name))
       if (session.isOpen()) {
         queue = others
         drain()
@@ -233,8 +177,8 @@ const serve = (
       }
       const begins = others.filter(({ name }) => name === "sessionBegin")
       const grouped = others.filter(({ name }) => name !== "sessionBegin")
-      const waiting = attempt(beginRead, grouped.filter(({ name }) => reads.has(name)))
-      queue = [...waiting, ...attempt(beginWrite, grouped.filter(({ name }) => !reads.has(name)))]
+      const waiting = attempt("read", grouped.filter(({ name }) => reads.has(name)))
+      queue = [...waiting, ...attempt("write", grouped.filter(({ name }) => !reads.has(name)))]
       const [first, ...later] = begins
       if (first !== undefined) queue = [...advance(first), ...later, ...queue]
       drain()
@@ -242,8 +186,7 @@ const serve = (
     if (!closing) return
     session.close()
     if (queue.length > 0) return pump()
-    anchor.close()
-    db.close()
+    committer.close()
     port.close()
   }
 
@@ -251,7 +194,7 @@ const serve = (
     accept(message)
     pump()
   })
-  send({ _tag: "Opened", ...info })
+  send({ _tag: "Opened", ...info, isolated: table.isolated.size })
 }
 
 /**
@@ -261,14 +204,14 @@ const serve = (
  */
 const openAt = (start) =>
   open(start, (db) => {
-    const { filename, onDamage } = start
+    const { filename, onDamage, owner } = start
     const table = RunTable.make(db)
     const damage = Anchor.check(db, table, filename, table.running)
     if (damage.length > 0 && onDamage === "refuse") throw Anchor.refusal(filename, damage)
     for (const { detail, runId } of damage) if (runId !== null) table.isolated.set(runId, detail)
-    const anchor = Anchor.make(filename)
-    anchor.begin(db, table)
-    return { table, anchor }
+    const committer = Committer.make(db, table, { filename, owner })
+    committer.beginAnchor()
+    return { committer, table }
   })
 
 if (parentPort !== null) {

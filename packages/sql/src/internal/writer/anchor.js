@@ -3,8 +3,8 @@
  * The anchor: a file beside the database that tells how far it had come, so that an older one put in its place is seen.
  *
  * For each run it holds the number of records and the hash of the last, and for the store the last token. What was
- * committed is added after the commit, without a flush: a database ahead of its anchor is normal, one behind it is
- * damaged. What is to be deleted is taken out before the commit, with a flush. Several processes append to one anchor;
+ * committed is added a few milliseconds later, without a flush: a database ahead of its anchor is normal, one behind it
+ * is damaged. What is to be deleted is taken out before the commit, with a flush. Several processes append to one anchor;
  * what may not be split is one line, which carries its own digest, so that a torn one counts for nothing.
  */
 import { createHash } from "node:crypto"
@@ -14,13 +14,21 @@ import { Damage } from "./digest.js"
 /**
  * @import { Damage as Found } from "@firebreak/core/CheckpointStore"
  * @import { RunTable } from "./runTable.js"
- * @typedef {readonly ["token", number] | readonly ["run", runId: string, count: number, head: string]
- *   | readonly ["gone", runId: string]} Entry
- * @typedef {{ token: number, readonly runs: Map<string, { readonly count: number, readonly head: string }> }} State
+ * @typedef {readonly ["token", number]
+ *   | readonly ["run", runId: string, count: number, head: string, token: number]
+ *   | readonly ["gone", runId: string, token: number]} Entry
+ * @typedef {{ token: number, readonly runs: Map<string, { readonly count: number, readonly head: string,
+ *   readonly token: number }> }} State
  */
 
 /** Bytes by which the file may grow before it is written anew, beside twice what it then had. */
 const slack = 4_000_000
+
+/**
+ * Milliseconds from a commit to its line. Each line makes the next flush of the database take half as long again, so
+ * commits that follow each other share one.
+ */
+const delay = 5
 
 /** @param {string} text */
 const sum = (text) => createHash("sha256").update(text).digest("hex").slice(0, 16)
@@ -42,9 +50,10 @@ const short = (hash) => hash.slice(0, 16)
  * @param {string} runId
  * @param {number} count
  * @param {string} hash
+ * @param {number} token of the owner
  * @returns {Entry}
  */
-export const run = (runId, count, hash) => ["run", runId, count, short(hash)]
+export const run = (runId, count, hash, token) => ["run", runId, count, short(hash), token]
 
 /**
  * @param {string} path
@@ -54,13 +63,23 @@ const read = (path) => {
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined
   /** @type {State} */
   const state = { token: 0, runs: new Map() }
+  /** The last token there was when a run was deleted. @type {Map<string, number>} */
+  const goneAt = new Map()
   for (const text of readFileSync(path, "utf8").split("\n")) {
     const body = text.slice(17)
     if (text === "" || text.slice(0, 16) !== sum(body)) continue
     for (const entry of /** @type {ReadonlyArray<Entry>} */ (JSON.parse(body))) {
       if (entry[0] === "token") state.token = Math.max(state.token, entry[1])
-      else if (entry[0] === "run") state.runs.set(entry[1], { count: entry[2], head: entry[3] })
-      else state.runs.delete(entry[1])
+      else if (entry[0] === "gone") {
+        state.runs.delete(entry[1])
+        goneAt.set(entry[1], entry[2])
+      } else {
+        const [, runId, count, head, token] = entry
+        // lines come late: of an owner before, or of what was there before the run was deleted
+        const there = state.runs.get(runId)
+        const late = there !== undefined && (there.token > token || (there.token === token && there.count > count))
+        if (!late && token > (goneAt.get(runId) ?? 0)) state.runs.set(runId, { count, head, token })
+      }
     }
   }
   return state
@@ -172,6 +191,24 @@ export const make = (filename) => {
     return open
   }
 
+  /** What is to be written, the last of each run and of the token (under ""). @type {Map<string, Entry>} */
+  const waiting = new Map()
+  /** @type {NodeJS.Timeout | undefined} */
+  let timer
+
+  /** That it cannot be written is no harm: then the database is ahead. */
+  const flush = () => {
+    clearTimeout(timer)
+    timer = undefined
+    if (waiting.size === 0) return
+    try {
+      write([...waiting.values()])
+    } catch {
+      descriptor = undefined
+    }
+    waiting.clear()
+  }
+
   return {
     /**
      * Where there is no anchor, what is in the database is taken for true.
@@ -184,7 +221,7 @@ export const make = (filename) => {
       if (!missing()) return
       db.transaction(() => {
         if (!missing()) return
-        const entries = table.everything().map(({ count, hash, runId }) => run(runId, count, hash))
+        const entries = table.everything().map(({ count, hash, runId, token }) => run(runId, count, hash, token))
         replace(path, [line(entries)])
       }).immediate()
     },
@@ -193,33 +230,32 @@ export const make = (filename) => {
      * Takes out runs that are about to be deleted; the flush comes before their end. Called under the write lock.
      *
      * @param {ReadonlyArray<string>} runIds
+     * @param {number} token the last there is
      */
-    retract(runIds) {
-      if (runIds.length > 0) fsyncSync(write(runIds.map((runId) => /** @type {const} */ (["gone", runId]))))
+    retract(runIds, token) {
+      for (const runId of runIds) waiting.delete(runId)
+      if (runIds.length > 0) fsyncSync(write(runIds.map((runId) => /** @type {const} */ (["gone", runId, token]))))
       if (size <= limit || descriptor === undefined) return
       const state = read(path)
       if (state === undefined) return
       /** @type {Array<Entry>} */
       const entries = [["token", state.token]]
-      for (const [runId, { count, head }] of state.runs) entries.push(["run", runId, count, head])
+      for (const [runId, { count, head, token }] of state.runs) entries.push(["run", runId, count, head, token])
       replace(path, [line(entries)])
     },
 
     /**
-     * Adds what was committed. That it cannot be written is no harm: then the database is ahead.
+     * Adds what was committed, a moment later.
      *
      * @param {ReadonlyArray<Entry>} entries
      */
     advance(entries) {
-      if (entries.length === 0) return
-      try {
-        write(entries)
-      } catch {
-        descriptor = undefined
-      }
+      for (const entry of entries) waiting.set(entry[0] === "run" ? entry[1] : "", entry)
+      if (waiting.size > 0) timer ??= setTimeout(flush, delay).unref()
     },
 
     close() {
+      flush()
       if (descriptor !== undefined) closeSync(descriptor)
       descriptor = undefined
     }

@@ -100,7 +100,8 @@ export const make = (db, { nextToken }, table) => {
       const started = progress.started.find((row) => row.name === name)
       if (started === undefined) return false
       // an owner past its lease does not know of this: it must not go on
-      fence.run(nextToken(), run.id)
+      const token = nextToken()
+      fence.run(token, run.id)
       table.heads.delete(runId)
       if (exit === null) {
         table.forgetStarted(run.id, name)
@@ -108,7 +109,7 @@ export const make = (db, { nextToken }, table) => {
       }
       const { branch, kind, startedAt } = started
       const seq = (progress.steps.at(-1)?.seq ?? -1) + 1
-      table.append(head, { runId, seq, name, kind, branch, exit, startedAt, endedAt: wall }, wall)
+      table.append(head, { runId, seq, name, kind, branch, exit, startedAt, endedAt: wall }, wall, token)
       table.heads.delete(runId)
       return true
     },

@@ -11,6 +11,7 @@ import { describe } from "./failure.js"
  *   readonly leaseUntil: number | null, readonly token: number, readonly stalledAt: number }} StoredRun
  * @typedef {{ readonly run: number, readonly hash: string, readonly count: number }} Head a run's row, the hash of its
  *   last record and how many come after that of the run itself
+ * @typedef {{ readonly runId: string, readonly count: number, readonly hash: string, readonly token: number }} Known
  * @typedef {ReturnType<typeof make>} RunTable
  */
 
@@ -98,6 +99,7 @@ export const make = (db) => {
     `SELECT seq, name, kind, branch, exit, started_at AS startedAt, ended_at AS endedAt, saved_at AS savedAt, hash
      FROM firebreak_step WHERE run = ? ORDER BY id`
   )
+  const known = db.prepare("SELECT 1 FROM firebreak_run WHERE run_id = ?").pluck()
   const countSteps = db.prepare("SELECT count(*) FROM firebreak_step WHERE run = ?").pluck()
   const selectStarted = db.prepare(
     `SELECT name, kind, branch, started_at AS startedAt, wake_at AS wakeAt, hash
@@ -125,7 +127,7 @@ export const make = (db) => {
     "SELECT run_id FROM firebreak_run WHERE status = 'running' OR exit_hash IS NULL ORDER BY id"
   ).pluck()
   const every = db.prepare(
-    `SELECT run_id AS runId,
+    `SELECT run_id AS runId, token,
        (SELECT count(*) FROM firebreak_step s WHERE s.run = r.id) + (exit_hash IS NOT NULL) AS count,
        coalesce(exit_hash, (SELECT hash FROM firebreak_step s WHERE s.run = r.id ORDER BY s.id DESC LIMIT 1), hash) AS hash
      FROM firebreak_run r`
@@ -182,14 +184,19 @@ export const make = (db) => {
   /**
    * What the open transaction changes: how far runs have come, and those that go or lose their outcome.
    *
-   * @type {{ readonly advanced: Map<string, Pick<Head, "count" | "hash">>, readonly gone: Set<string> }}
+   * @type {{ readonly advanced: Map<string, Pick<Head, "count" | "hash"> & { readonly token: number }>,
+   *   readonly gone: Set<string> }}
    */
   const changes = { advanced: new Map(), gone: new Set() }
 
-  /** @param {string} runId @param {Head} head */
-  const moveTo = (runId, head) => {
+  /**
+   * @param {string} runId
+   * @param {Head} head
+   * @param {number} token of the owner
+   */
+  const moveTo = (runId, head, token) => {
     heads.set(runId, head)
-    changes.advanced.set(runId, head)
+    changes.advanced.set(runId, { ...head, token })
   }
 
   /** @param {string} runId */
@@ -198,6 +205,8 @@ export const make = (db) => {
   return {
     find,
     findAny,
+    /** @param {string} runId */
+    has: (runId) => known.get(runId) !== undefined,
     isolated,
     heads,
     signalsOf,
@@ -210,27 +219,24 @@ export const make = (db) => {
      * @param {string} runId
      * @param {Head} head
      * @param {string} hash
+     * @param {number} token
      */
-    end(runId, head, hash) {
+    end(runId, head, hash, token) {
       heads.delete(runId)
-      changes.advanced.set(runId, { count: head.count + 1, hash })
+      changes.advanced.set(runId, { count: head.count + 1, hash, token })
     },
 
     /**
-     * Takes the outcome back.
+     * Takes the outcome back: the anchor knows of the run again when its next owner adds to it.
      *
      * @param {string} runId
      */
     reopen(runId) {
-      const head = headOf(runId)
       changes.gone.add(runId)
-      if (head !== undefined) changes.advanced.set(runId, head)
     },
 
     /** Every run with how far it has come. */
-    everything:
-      () => /** @type {Array<{ readonly runId: string, readonly count: number, readonly hash: string }>} */ (every
-        .all()),
+    everything: () => /** @type {Array<Known>} */ (every.all()),
 
     /** The names of those that are running, or ended without an outcome. */
     running: () => /** @type {Array<string>} */ (running.all()),
@@ -313,13 +319,14 @@ export const make = (db) => {
      * @param {Head} head
      * @param {Step} step
      * @param {number} wall
+     * @param {number} token of the owner
      */
-    append(head, step, wall) {
+    append(head, step, wall, token) {
       const { branch, endedAt, exit, kind, name, runId, seq, startedAt } = step
       const hash = Chain.hashOfStep(head.hash, step, wall)
       const added = insertStep.run(head.run, seq, name, kind, branch, exit, startedAt, endedAt, wall, hash)
       if (added.changes > 0) {
-        moveTo(runId, { run: head.run, hash, count: head.count + 1 })
+        moveTo(runId, { run: head.run, hash, count: head.count + 1 }, token)
         removeStarted.run(head.run, name)
         return
       }

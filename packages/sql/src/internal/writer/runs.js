@@ -92,7 +92,7 @@ export const make = (db, { nextToken, owner }, table) => {
           now + lease,
           hash
         )
-        table.moveTo(runId, { run: Number(lastInsertRowid), hash, count: 0 })
+        table.moveTo(runId, { run: Number(lastInsertRowid), hash, count: 0 }, token)
         return {
           _tag: "Claimed",
           token,
@@ -125,7 +125,7 @@ export const make = (db, { nextToken, owner }, table) => {
           if (verdict._tag === "Die") {
             const hash = Chain.hashOfExit(head.hash, "dead", null, wall)
             end.run("dead", null, hash, wall, wall, runId, token)
-            table.end(runId, head, hash)
+            table.end(runId, head, hash, token)
             return { _tag: "Finished", run: toRun(/** @type {StoredRun} */ (table.find(runId))) }
           }
           table.heads.set(runId, head)
@@ -156,7 +156,7 @@ export const make = (db, { nextToken, owner }, table) => {
     save({ step, token, wall }) {
       const head = table.owns(step.runId, token)
       if (head === undefined) return false
-      table.append(head, step, wall)
+      table.append(head, step, wall, token)
       return true
     },
 
@@ -168,7 +168,7 @@ export const make = (db, { nextToken, owner }, table) => {
         Chain.checkSignals([sent], true)
         return { _tag: "Received", payload: sent.payload }
       }
-      table.append(head, step, wall)
+      table.append(head, step, wall, token)
       return { _tag: "Expired" }
     },
 
@@ -178,7 +178,7 @@ export const make = (db, { nextToken, owner }, table) => {
       if (head === undefined) return false
       const hash = Chain.hashOfExit(head.hash, status, exit, wall)
       if (end.run(status, exit, hash, wall, wall, runId, token).changes > 0) {
-        table.end(runId, head, hash)
+        table.end(runId, head, hash, token)
         return true
       }
       // the same outcome reported again, its first answer having been lost

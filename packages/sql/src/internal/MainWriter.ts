@@ -1,0 +1,127 @@
+/**
+ * The main thread's own connection for writes: one write by itself is committed here, without the way to the writer
+ * thread and back, which takes half as long again as the commit. Whatever is not done at once goes the other way: when
+ * somebody holds the lock, when the disk is slow, when much is to be read. So the event loop is never held for longer
+ * than one commit.
+ */
+import type BetterSqlite3 from "better-sqlite3"
+import type { Name, Operations } from "./protocol.js"
+import * as Committer from "./writer/committer.js"
+import * as RunTable from "./writer/runTable.js"
+
+export interface Done<N extends Name> {
+  readonly answer: Operations[N]["answer"]
+}
+
+/** What writes a row or two and reads as little. */
+const short: ReadonlySet<Name> = new Set(
+  [
+    "claim",
+    "renew",
+    "complete",
+    "release",
+    "begin",
+    "renewRun",
+    "start",
+    "save",
+    "expire",
+    "finish",
+    "releaseRun",
+    "send",
+    "cancel"
+  ] as const
+)
+
+/** A commit that took longer, in milliseconds, says that the disk is slow. */
+const slow = 5
+
+/** How long a slow disk is left to the writer thread, in milliseconds; doubled each time up to the longest. */
+const shortestPause = 1_000
+const longestPause = 60_000
+
+/** Commits after which the write-ahead log is copied into the file, by the writer thread. */
+const copyAfter = 500
+
+export class MainWriter {
+  private opened:
+    | { readonly committer: ReturnType<typeof Committer.make>; readonly table: RunTable.RunTable }
+    | undefined
+  private pause = shortestPause
+  private pausedUntil = 0
+  private commits = 0
+  /** Whether it has written since it was last asked. */
+  private wrote = false
+
+  constructor(
+    private readonly driver: typeof BetterSqlite3,
+    private readonly options: { readonly filename: string; readonly owner: string }
+  ) {}
+
+  /** Does it, or leaves it to the writer thread, with nothing done. */
+  attempt<N extends Name>(name: N, request: Operations[N]["request"]): Done<N> | undefined {
+    if (!short.has(name)) return undefined
+    const began = performance.now()
+    if (began < this.pausedUntil) return undefined
+    try {
+      const { committer, table } = this.open()
+      // a run that is there has a history to read
+      if (name === "begin" && table.has((request as Operations["begin"]["request"]).runId)) return undefined
+      const handler = committer.handlers[name as keyof typeof committer.handlers] as (
+        request: Operations[N]["request"]
+      ) => Operations[N]["answer"]
+      const answer = committer.transact("write", () => handler(request))
+      this.wrote = true
+      this.commits++
+      if (committer.isGone()) return undefined
+      committer.tell()
+      this.look(performance.now() - began)
+      return { answer }
+    } catch {
+      // whatever it is, the writer thread meets it too, and can wait
+      return undefined
+    }
+  }
+
+  /** Whether the writer thread must forget what it knew, for this one wrote. */
+  handOver(): boolean {
+    const wrote = this.wrote
+    this.wrote = false
+    this.opened?.table.heads.clear()
+    return wrote
+  }
+
+  /** Whether the log has grown. */
+  get isDue(): boolean {
+    return this.commits >= copyAfter
+  }
+
+  copied(): void {
+    this.commits = 0
+  }
+
+  close(): void {
+    this.opened?.committer.close()
+    this.opened = undefined
+  }
+
+  private open() {
+    if (this.opened !== undefined) return this.opened
+    const db = new this.driver(this.options.filename, { fileMustExist: true, timeout: 0 })
+    db.pragma("synchronous = FULL")
+    db.pragma("fullfsync = ON")
+    // copying the log takes many flushes
+    db.pragma("wal_autocheckpoint = 0")
+    const table = RunTable.make(db)
+    this.opened = { table, committer: Committer.make(db, table, this.options) }
+    return this.opened
+  }
+
+  private look(took: number): void {
+    if (took <= slow) {
+      this.pause = shortestPause
+      return
+    }
+    this.pausedUntil = performance.now() + this.pause
+    this.pause = Math.min(2 * this.pause, longestPause)
+  }
+}

@@ -1,0 +1,119 @@
+// @ts-check
+/**
+ * A connection that writes: what can be asked of it, and its transactions, which tell the anchor what they committed.
+ * The writer thread has one, and so has the main thread.
+ */
+import * as Actions from "./actions.js"
+import * as Anchor from "./anchor.js"
+import { watch } from "./open.js"
+import * as RunAdmin from "./runAdmin.js"
+import * as Runs from "./runs.js"
+import * as Sql from "./sql.js"
+import * as Verify from "./verify.js"
+
+/**
+ * @import { Grouped, Handlers } from "../protocol.js"
+ * @import { RunTable } from "./runTable.js"
+ */
+
+/**
+ * @param {import("better-sqlite3").Database} db
+ * @param {RunTable} table
+ * @param {{ readonly filename: string, readonly owner: string }} options
+ */
+export const make = (db, table, { filename, owner }) => {
+  const isGone = watch(filename)
+  const anchor = Anchor.make(filename)
+  const nextToken = db.prepare("UPDATE firebreak_meta SET value = value + 1 WHERE name = 'token' RETURNING value")
+    .pluck()
+  const token = db.prepare("SELECT value FROM firebreak_meta WHERE name = 'token'").pluck()
+  let lastToken = 0
+  const context = { owner, nextToken: () => (lastToken = Number(nextToken.get())) }
+  const runs = Runs.make(db, context, table)
+  const sqlRun = Sql.make(db)
+  /** @type {Handlers<Grouped>} */
+  const handlers = {
+    ...Actions.make(db, context),
+    ...runs,
+    ...RunAdmin.make(db, context, table),
+    ...Verify.make(db, table, filename),
+    sqlRun,
+    copyLog: () => null
+  }
+
+  const beginRead = db.prepare("BEGIN")
+  const beginWrite = db.prepare("BEGIN IMMEDIATE")
+  const commitNow = db.prepare("COMMIT")
+
+  /** What the last commits tell the anchor. @type {Array<Anchor.Entry>} */
+  let news = []
+
+  const forget = () => {
+    lastToken = 0
+    table.changes.advanced.clear()
+    table.changes.gone.clear()
+  }
+
+  const commit = () => {
+    const { advanced, gone } = table.changes
+    anchor.retract([...gone], gone.size === 0 ? 0 : Number(token.get()))
+    commitNow.run()
+    for (const [runId, { count, hash, token }] of advanced) news.push(Anchor.run(runId, count, hash, token))
+    for (const runId of gone) table.isolated.delete(runId)
+    if (lastToken > 0) news.push(["token", lastToken])
+    forget()
+  }
+
+  const rollback = () => {
+    // a full disk or a failed write may have ended the transaction already
+    if (db.inTransaction) db.exec("ROLLBACK")
+    // a step may have been chained to one that is not there now
+    table.heads.clear()
+    forget()
+  }
+
+  return {
+    handlers,
+    beginWrite: () => {
+      beginWrite.run()
+    },
+    commit,
+    rollback,
+    /** Whether what was committed is on no disk, for the file was deleted. */
+    isGone,
+    /** Where there is no anchor yet, it begins with what is there. */
+    beginAnchor: () => anchor.begin(db, table),
+    /** Tells the anchor what was committed: after the answer, for nobody need wait for it. */
+    tell() {
+      anchor.advance(news)
+      news = []
+    },
+
+    /**
+     * Does all in one transaction; throws, with nothing changed, if one fails.
+     *
+     * @template A
+     * @param {"read" | "write"} mode
+     * @param {() => A} all
+     * @returns {A}
+     */
+    transact(mode, all) {
+      if (mode === "read") beginRead.run()
+      else beginWrite.run()
+      try {
+        const answers = all()
+        if (mode === "read") commitNow.run()
+        else commit()
+        return answers
+      } catch (error) {
+        rollback()
+        throw error
+      }
+    },
+
+    close() {
+      anchor.close()
+      db.close()
+    }
+  }
+}
