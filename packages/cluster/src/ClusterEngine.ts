@@ -99,6 +99,7 @@ export const defaults = {
  * import * as Checkpoint from "@firebreak/core/Checkpoint"
  * import * as Effect from "effect/Effect"
  * import * as Layer from "effect/Layer"
+ * import * as Schema from "effect/Schema"
  *
  * const Nightly = Checkpoint.workflow("nightly", { key: (date) => date, payload: Schema.String }, (date) =>
  *   Checkpoint.step("report", {}, Effect.log(`report of ${date}`)))
@@ -121,8 +122,8 @@ export const layer = (options: Options): Layer.Layer<CheckpointEngine, StoreErro
  *
  * @example
  * import * as ClusterEngine from "@firebreak/cluster/ClusterEngine"
- * import * as Effect from "effect/Effect"
  * import { CheckpointEngine } from "@firebreak/core/CheckpointEngine"
+ * import * as Effect from "effect/Effect"
  *
  * export const running = Effect.flatMap(CheckpointEngine, (engine) => engine.list({ status: "running" })).pipe(
  *   Effect.provide(ClusterEngine.layerClient({ url: "postgres://localhost/firebreak" }))

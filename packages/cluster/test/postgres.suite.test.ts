@@ -26,6 +26,6 @@ describe.skipIf(Postgres.unavailable !== undefined || !wanted)("on PostgreSQL", 
     capabilities: [...capabilities, "durable", "shared"],
     advance: Effect.sleep,
     unit: "500 millis",
-    timeout: 30_000
+    timeout: 120_000
   })
 })
