@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Degradation from "@firebreak/core/Degradation"
 import * as DegradationCache from "@firebreak/core/DegradationCache"
 import * as DegradationPart from "@firebreak/core/DegradationPart"
+import * as DegradationSlo from "@firebreak/core/DegradationSlo"
 import * as Events from "@firebreak/core/Events"
 import { StoreError } from "@firebreak/core/StoreError"
 import * as Data from "effect/Data"
@@ -523,13 +524,21 @@ describe("what is told", () => {
   it("has the defaults that its page says", () => {
     const page = readFileSync(new URL("../../../docs/degradation.md", import.meta.url), "utf8")
     const { freshOnly, tolerate, weight } = Degradation.defaults
-    const { capacity, maxAge, timeout } = DegradationCache.defaults
+    const { capacity, maxAge, refreshTimeout, refreshes, staleWhileRevalidate, timeout, ttl } =
+      DegradationCache.defaults
     for (
       const row of [
         `| \`all\`: \`tolerate\` | \`"${tolerate}"\` |`,
         `| \`all\`: \`weights\` | ${weight} each |`,
         `| \`all\`, \`run\`: \`freshOnly\` | \`${freshOnly}\` |`,
         `| \`orCached\`: \`maxAge\` | ${maxAge} |`,
+        `| \`orCached\`: \`ttl\` | ${ttl} |`,
+        `| \`orCached\`: \`staleWhileRevalidate\` | \`${staleWhileRevalidate}\` |`,
+        `| \`orCached\`: \`refreshTimeout\` | ${refreshTimeout} |`,
+        `one refresh a key at a time, however many ask, and ${refreshes} a cache`,
+        ...Object.entries(DegradationSlo.defaults).map(([option, value]) =>
+          `| \`DegradationSlo.layer\`: \`${option}\` | ${value} |`
+        ),
         `| \`orCached\`: \`timeout\` | ${timeout} |`,
         `| \`DegradationCache.makeMemory\`: \`capacity\` | ${capacity.toLocaleString("en")} keys a component |`
       ]
