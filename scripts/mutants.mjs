@@ -220,6 +220,27 @@ const mutants = [
     "due === history.steps",
     ["Checkpoint"]
   ],
+  [
+    "checkpoint: undone in the order in which it was done",
+    "internal/checkpointSteps.ts",
+    "!undone.has(name)).toReversed()",
+    "!undone.has(name))",
+    ["Checkpoint"]
+  ],
+  [
+    "checkpoint: a signal counts after its time",
+    "CheckpointMemory.ts",
+    "(_) => _ <= millis",
+    "(_) => _ < 0",
+    ["Checkpoint"]
+  ],
+  [
+    "checkpoint: what died is never given up",
+    "CheckpointMemory.ts",
+    "found.stalls > request.maxStalls",
+    "found.stalls < 0",
+    ["Checkpoint"]
+  ],
   ["health: a hung check holds up the loop", "internal/bounded.ts", "Effect.sleep(timeout)", "Effect.never", [
     "Health"
   ]],

@@ -17,6 +17,7 @@ import type { Cancelled, Damage, Filter, Progress, Run, Sent } from "./Checkpoin
 import { codecError } from "./internal/checkpointCalls.js"
 import { outcomesOf } from "./internal/checkpointCodec.js"
 import * as Check from "./internal/options.js"
+import { longestPause, pauseAfter } from "./internal/resumePause.js"
 import type { StoreError } from "./StoreError.js"
 
 /**
@@ -213,9 +214,3 @@ export const layerRetention = (options: {
 
 const concurrencyOf = (module: string, concurrency: number = runsDefaults.concurrency): number =>
   Check.whole(module, "concurrency", concurrency, { min: 1 })
-
-const longestPause = 600_000
-
-/** How long a run is left alone that could not go on, in milliseconds; the first time it is tried again at once. */
-export const pauseAfter = (times: number, every: number): number =>
-  times === 1 ? 0 : Math.min(every * 2 ** (times - 2), Math.max(every, longestPause))

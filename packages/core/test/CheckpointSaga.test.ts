@@ -12,9 +12,9 @@ import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import * as Checkpoint from "../src/Checkpoint.js"
 import * as CheckpointMemory from "../src/CheckpointMemory.js"
-import { pauseAfter } from "../src/CheckpointRuns.js"
 import { CheckpointStore, type Service } from "../src/CheckpointStore.js"
 import * as Events from "../src/Events.js"
+import { pauseAfter } from "../src/internal/resumePause.js"
 import { shellRuns } from "./support/runs.js"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", { status: Schema.Number }) {}
