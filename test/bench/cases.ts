@@ -1,5 +1,6 @@
 /** Every benchmark by name, with its cases. */
 import * as Cluster from "./durable/cluster.js"
+import * as Flushes from "./durable/flushes.js"
 import * as KeyHit from "./durable/keyHit.js"
 import * as Lock from "./durable/lock.js"
 import * as Postgres from "./durable/postgres.js"
@@ -24,5 +25,13 @@ export const benches: Record<string, ReadonlyArray<Case>> = {
     ...Bulkhead.cases,
     ...Memory.cases
   ],
-  durable: [...Steps.cases, ...Postgres.cases, ...Cluster.cases, ...KeyHit.cases, ...Resume.cases, ...Lock.cases]
+  durable: [
+    ...Steps.cases,
+    ...Postgres.cases,
+    ...Cluster.cases,
+    ...Flushes.cases,
+    ...KeyHit.cases,
+    ...Resume.cases,
+    ...Lock.cases
+  ]
 }
