@@ -87,6 +87,34 @@ describe.skipIf(Postgres.unavailable !== undefined)("two runners on PostgreSQL",
       60_000
     )
 
+    it.scoped.skipIf(process.env["FIREBREAK_CLUSTER_SUITE"] === undefined)(
+      "one goes on where the other hangs, and the one that comes back changes no outcome",
+      () =>
+        Effect.gen(function*() {
+          const server = yield* Postgres.PostgresServer
+          const url = server.url(yield* server.database)
+          const sql = yield* Runners.sqlOf(url)
+          const hung = yield* Runners.start(url)
+          const other = yield* Runners.start(url)
+          yield* Effect.all([Runners.ready(hung), Runners.ready(other)], { concurrency: 2 })
+          const asked = yield* Effect.fork(askForAll(url, sql))
+          yield* bothWork(sql)
+
+          yield* hung.signal("SIGSTOP")
+          const stopped = Date.now()
+          const outcomes = yield* Fiber.join(asked)
+          const seconds = ((Date.now() - stopped) / 1_000).toFixed(1)
+          assert.strictEqual(outcomes.length, runs)
+
+          yield* hung.signal("SIGCONT")
+          yield* Runners.ready(hung)
+          assert.deepStrictEqual(yield* askForAll(url, sql), outcomes)
+          const { again } = yield* checkLedger(sql, outcomes)
+          process.stdout.write(`  all runs ended ${seconds} s after SIGSTOP; ${again.length} steps ran twice\n`)
+        }),
+      120_000
+    )
+
     it.scoped("hand over on SIGTERM: what is under way ends, and nothing runs twice", () =>
       Effect.gen(function*() {
         const server = yield* Postgres.PostgresServer
