@@ -5,7 +5,7 @@
  * than one commit.
  */
 import type BetterSqlite3 from "better-sqlite3"
-import type { Name, Operations } from "./protocol.js"
+import type { Moves, Name, Operations } from "./protocol.js"
 import * as Committer from "./writer/committer.js"
 import * as RunTable from "./writer/runTable.js"
 
@@ -32,8 +32,11 @@ const short: ReadonlySet<Name> = new Set(
   ] as const
 )
 
-/** A commit that took longer, in milliseconds, says that the disk is slow. */
-const slow = 5
+/** Commits that take longer on the average, in milliseconds, say that the disk is slow. */
+const slow = 3
+
+/** What one commit counts in the average. */
+const weight = 0.1
 
 /** How long a slow disk is left to the writer thread, in milliseconds; doubled each time up to the longest. */
 const shortestPause = 1_000
@@ -48,9 +51,8 @@ export class MainWriter {
     | undefined
   private pause = shortestPause
   private pausedUntil = 0
+  private average = 0
   private commits = 0
-  /** Whether it has written since it was last asked. */
-  private wrote = false
 
   constructor(
     private readonly driver: typeof BetterSqlite3,
@@ -70,7 +72,6 @@ export class MainWriter {
         request: Operations[N]["request"]
       ) => Operations[N]["answer"]
       const answer = committer.transact("write", () => handler(request))
-      this.wrote = true
       this.commits++
       if (committer.isGone()) return undefined
       committer.tell()
@@ -82,12 +83,14 @@ export class MainWriter {
     }
   }
 
-  /** Whether the writer thread must forget what it knew, for this one wrote. */
-  handOver(): boolean {
-    const wrote = this.wrote
-    this.wrote = false
-    this.opened?.table.heads.clear()
-    return wrote
+  /** Where the chains end that this thread has added to since it was last asked. */
+  get moves(): Moves {
+    return this.opened?.committer.moves() ?? []
+  }
+
+  /** The same of the writer thread. */
+  moved(moves: Moves): void {
+    this.opened?.committer.moved(moves)
   }
 
   /** Whether the log has grown. */
@@ -117,10 +120,12 @@ export class MainWriter {
   }
 
   private look(took: number): void {
-    if (took <= slow) {
-      this.pause = shortestPause
+    this.average += weight * (took - this.average)
+    if (this.average <= slow) {
+      if (this.average <= slow / 2) this.pause = shortestPause
       return
     }
+    this.average = 0
     this.pausedUntil = performance.now() + this.pause
     this.pause = Math.min(2 * this.pause, longestPause)
   }

@@ -163,7 +163,7 @@ class Writer {
     // alone: the way to the writer thread and back is not worth it
     if (this.pending.size === 1 && this.main !== undefined && this.commitHere(this.main, first)) return
     this.worker.ref()
-    this.post({ _tag: "Requests", requests, forget: this.main?.handOver() ?? false })
+    this.post({ _tag: "Requests", requests, moves: this.main?.moves ?? [] })
   }
 
   /** Whether it was done on this thread. */
@@ -206,6 +206,7 @@ class Writer {
     if (reply._tag !== "Answers") return
     this.transactions += reply.transactions - this.reported
     this.reported = reply.transactions
+    this.main?.moved(reply.moves)
     for (const [id, failure, answer] of reply.answers) {
       const name = this.pending.get(id)?.operation
       if (name === undefined) continue

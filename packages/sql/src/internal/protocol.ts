@@ -241,12 +241,24 @@ export interface Start {
   readonly owner: string
 }
 
+/**
+ * Where the chains of runs end that a thread has added to since its last message, so that the other need not look; null
+ * where it should. All are to be looked for when there are too many to tell.
+ */
+export type Moves = ReadonlyArray<readonly [runId: string, head: Head | null]> | "many"
+
+/** A run's row, the hash of its last record, and how many come after that of the run itself. */
+export interface Head {
+  readonly run: number
+  readonly hash: string
+  readonly count: number
+}
+
 export type Message =
   | {
     readonly _tag: "Requests"
     readonly requests: ReadonlyArray<readonly [id: number, name: Name, request: unknown]>
-    /** Whether the main thread has written since the last message. */
-    readonly forget: boolean
+    readonly moves: Moves
   }
   | { readonly _tag: "Close" }
 
@@ -265,4 +277,5 @@ export type Reply =
     readonly answers: ReadonlyArray<readonly [id: number, failure: Failure | null, answer: unknown]>
     /** Write transactions committed since the start. */
     readonly transactions: number
+    readonly moves: Moves
   }

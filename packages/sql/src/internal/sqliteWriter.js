@@ -66,7 +66,7 @@ const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout,
   const send = (reply) => port.postMessage(reply)
   /** @param {ReadonlyArray<Answer>} answers */
   const answer = (answers) => {
-    if (answers.length > 0) send({ _tag: "Answers", answers, transactions })
+    if (answers.length > 0) send({ _tag: "Answers", answers, transactions, moves: committer.moves() })
     committer.tell()
   }
 
@@ -146,8 +146,7 @@ const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout,
       closing = true
       return
     }
-    // the main thread has added to runs that this one may know
-    if (message.forget) table.heads.clear()
+    committer.moved(message.moves)
     const deadline = performance.now() + busyTimeout
     for (const [id, name, request] of message.requests) queue.push({ id, name, request, deadline })
   }

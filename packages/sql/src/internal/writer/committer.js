@@ -12,9 +12,12 @@ import * as Sql from "./sql.js"
 import * as Verify from "./verify.js"
 
 /**
- * @import { Grouped, Handlers } from "../protocol.js"
+ * @import { Grouped, Handlers, Head } from "../protocol.js"
  * @import { RunTable } from "./runTable.js"
  */
+
+/** Chains told to the other thread, one by one. */
+const fewMoves = 16
 
 /**
  * @param {import("better-sqlite3").Database} db
@@ -48,6 +51,9 @@ export const make = (db, table, { filename, owner }) => {
   /** What the last commits tell the anchor. @type {Array<Anchor.Entry>} */
   let news = []
 
+  /** Chains that were added to since the other thread was told. @type {Map<string, Head | null>} */
+  const moves = new Map()
+
   const forget = () => {
     lastToken = 0
     table.changes.advanced.clear()
@@ -60,6 +66,7 @@ export const make = (db, table, { filename, owner }) => {
     commitNow.run()
     for (const [runId, { count, hash, token }] of advanced) news.push(Anchor.run(runId, count, hash, token))
     for (const runId of gone) table.isolated.delete(runId)
+    for (const runId of [...advanced.keys(), ...gone]) moves.set(runId, table.heads.get(runId) ?? null)
     if (lastToken > 0) news.push(["token", lastToken])
     forget()
   }
@@ -108,6 +115,30 @@ export const make = (db, table, { filename, owner }) => {
       } catch (error) {
         rollback()
         throw error
+      }
+    },
+
+    /**
+     * What the other thread is to be told.
+     *
+     * @returns {import("../protocol.js").Moves}
+     */
+    moves() {
+      const told = moves.size > fewMoves ? "many" : [...moves]
+      moves.clear()
+      return told
+    },
+
+    /**
+     * What the other thread tells.
+     *
+     * @param {import("../protocol.js").Moves} told
+     */
+    moved(told) {
+      if (told === "many") return table.heads.clear()
+      for (const [runId, head] of told) {
+        if (head === null) table.heads.delete(runId)
+        else table.heads.set(runId, head)
       }
     },
 

@@ -6,11 +6,9 @@ import { describe } from "./failure.js"
 
 /**
  * @import { Signal, Step } from "@firebreak/core/CheckpointStore"
- * @import { ProgressRow, RunRow, StartedRow } from "../protocol.js"
+ * @import { Head, ProgressRow, RunRow, StartedRow } from "../protocol.js"
  * @typedef {Chain.HashedRun & { readonly id: number, readonly owner: string | null, readonly leaseClock: string | null,
  *   readonly leaseUntil: number | null, readonly token: number, readonly stalledAt: number }} StoredRun
- * @typedef {{ readonly run: number, readonly hash: string, readonly count: number }} Head a run's row, the hash of its
- *   last record and how many come after that of the run itself
  * @typedef {{ readonly runId: string, readonly count: number, readonly hash: string, readonly token: number }} Known
  * @typedef {ReturnType<typeof make>} RunTable
  */
