@@ -126,8 +126,8 @@ export const rung = (clock: string): string => `DurableClock/${clock}`
 // -----------------------------------------------------------------------------
 
 const Ending = Schema.parseJson(Schema.Union(
-  Schema.Struct({ _tag: Schema.Literal("Cancelled"), reason: Schema.String }),
-  Schema.Struct({ _tag: Schema.Literal("DeadlineExceeded"), deadlineAt: Schema.Number })
+  Schema.TaggedStruct("Cancelled", { reason: Schema.String }),
+  Schema.TaggedStruct("DeadlineExceeded", { deadlineAt: Schema.Number })
 ))
 const encodeEnding = Schema.encodeSync(Ending)
 const decodeEnding = Schema.decodeUnknownOption(Ending)

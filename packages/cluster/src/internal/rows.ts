@@ -36,20 +36,16 @@ const Begun = decode(Model.Begun)
 const Named = decode(Schema.Struct({ name: Schema.String }))
 const Offered = decode(Schema.Struct({
   name: Schema.String,
-  exit: Schema.Struct({ _tag: Schema.Literal("Success"), value: Schema.optional(Schema.Unknown) })
+  exit: Schema.TaggedStruct("Success", { value: Schema.optional(Schema.Unknown) })
 }))
 const completed = <A, I>(value: Schema.Schema<A, I>) =>
   decode(Schema.Struct({
-    value: Schema.Struct({
-      _tag: Schema.Literal("Complete"),
-      exit: Schema.Struct({ _tag: Schema.Literal("Success"), value })
-    })
+    value: Schema.TaggedStruct("Complete", { exit: Schema.TaggedStruct("Success", { value }) })
   }))
 const Ended = completed(Model.Ended)
 const Recorded = completed(Model.Recorded)
 const Suspended = decode(Schema.Struct({
-  value: Schema.Struct({
-    _tag: Schema.Literal("Suspended"),
+  value: Schema.TaggedStruct("Suspended", {
     cause: Schema.optional(Schema.Struct({ defect: Schema.Struct({ message: Schema.String }) }))
   })
 }))

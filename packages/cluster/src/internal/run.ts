@@ -22,10 +22,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import { type AnyDefinition, type Branch, Calls, codecError, type End, isOutcome, voids, type Wiring } from "./calls.js"
+import { type AnyDefinition, type Branch, codecError, type End, isOutcome, voids, type Wiring } from "./calls.js"
 import type { Records } from "./journal.js"
 import * as Model from "./model.js"
 import { persistently, sleepUntil } from "./retrying.js"
+import { Waits } from "./waits.js"
 
 /** Executes a run in this process until it ends, stops, is suspended, or the process gives it up. */
 export const execute = (
@@ -45,7 +46,7 @@ export const execute = (
     return yield* Effect.ensuring(run.execute, Effect.sync(() => active.delete(runId)))
   }))
 
-export class ClusterRun extends Calls implements Engine.RunningRun {
+export class ClusterRun extends Waits implements Engine.RunningRun {
   private readonly undoNames = new Map<string, number>()
   /** Children begun and not recorded: what ends them. */
   private readonly children = new Map<string, Effect.Effect<void, RunError>>()
