@@ -86,7 +86,10 @@ const calls = ["write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename",
 const freshTask = async (port: number, run: string) => {
   const directory = Path.join(await temporary(), "store")
   const file = Path.join(directory, "firebreak.db")
-  const paths = [directory, ...["", "-wal", "-shm", "-journal"].map((suffix) => `${file}${suffix}`)]
+  const paths = [
+    directory,
+    ...["", "-wal", "-shm", "-journal", "-anchor", "-anchor.new"].map((suffix) => `${file}${suffix}`)
+  ]
   return { task: { file, port, runs: [run] }, only: paths.flatMap((path) => ["-P", path]) }
 }
 
