@@ -243,7 +243,8 @@ class Healer<R> implements Service {
       this.applied++
       yield* this.publish(appliedEvent(action, false))
       const ran = yield* guard.run(closeOver(this.context)(remedy.effect))
-      if (Either.isRight(ran)) yield* Effect.sleep(remedy.verifyAfter)
+      // a timer of no time is still one
+      if (Either.isRight(ran) && remedy.verifyAfter > 0) yield* Effect.sleep(remedy.verifyAfter)
       const after = yield* this.health.recheck(Health.failing(report))
       const error = Either.isLeft(ran) ? ran.left : complaint(after, trigger)
       const at = yield* Clock.currentTimeMillis

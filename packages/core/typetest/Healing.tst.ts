@@ -1,10 +1,11 @@
 import * as Failover from "@firebreak/core/Failover"
 import * as Healing from "@firebreak/core/Healing"
-import type * as Health from "@firebreak/core/Health"
+import * as Health from "@firebreak/core/Health"
 import * as HealthCheck from "@firebreak/core/HealthCheck"
 import * as Restartable from "@firebreak/core/Restartable"
+import * as SystemCheck from "@firebreak/core/SystemCheck"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { describe, expect, test } from "tstyche"
@@ -57,12 +58,57 @@ describe("Healing", () => {
   })
 })
 
+describe("checks that depend on others", () => {
+  const database = HealthCheck.make(ping)
+  const api = HealthCheck.make(Effect.succeed(1), { dependsOn: ["database"], timeout: "1 second" })
+
+  test("know by their type what they depend on", () => {
+    expect(api).type.toBe<HealthCheck.HealthCheck<never, "database">>()
+    expect(database).type.toBe<HealthCheck.HealthCheck<Pool, never>>()
+    expect(HealthCheck.heap({ dependsOn: ["a", "b"] })).type.toBe<HealthCheck.HealthCheck<never, "a" | "b">>()
+    expect(SystemCheck.disk("/")).type.toBe<HealthCheck.HealthCheck<never, never>>()
+  })
+
+  test("do not compile without it, or on themselves", () => {
+    expect(Health.layer).type.toBeCallableWith({ database, api })
+    expect(Health.layer).type.not.toBeCallableWith({ db: database, api })
+    expect(Health.layer).type.not.toBeCallableWith({ api })
+    expect(Health.layer).type.not.toBeCallableWith({ database: api })
+    expect(Healing.layer).type.toBeCallableWith({ checks: { database, api } })
+    expect(Healing.layer).type.not.toBeCallableWith({ checks: { api } })
+  })
+
+  test("known by any name are looked at when they are made", () => {
+    expect(Health.layer).type.toBeCallableWith(null! as HealthCheck.Checks)
+    expect(Health.layer).type.toBeCallableWith({ api: null! as HealthCheck.HealthCheck })
+  })
+
+  test("health requires what its checks do", () => {
+    expect(Health.make({ database, api })).type.toBe<Effect.Effect<Health.Service, never, Pool | Scope.Scope>>()
+  })
+})
+
 interface Database {
   readonly query: (sql: string) => Effect.Effect<string, "lost">
 }
 class Main extends Context.Tag("Main")<Main, Database>() {}
 class Synchronous extends Context.Tag("Synchronous")<Synchronous, { readonly now: () => number }>() {}
 declare const mainLayer: Layer.Layer<Main, "no config", Pool>
+
+describe("Restartable.layer", () => {
+  test("provides the service and the restartable behind it", () => {
+    expect(Restartable.layer(Main, mainLayer)).type.toBe<
+      Layer.Layer<Main | Restartable.Of<Main, "no config">, "no config", Pool>
+    >()
+    expect(Restartable.of(Main)).type.toBe<
+      Context.Tag<Restartable.Of<Main, never>, Restartable.Restartable<Database, never>>
+    >()
+  })
+
+  test("a service with a member that is not an effect cannot be restarted under its users", () => {
+    expect(Restartable.layer).type.not.toBeCallableWith(Synchronous, null! as Layer.Layer<Synchronous>)
+  })
+})
 
 describe("Failover", () => {
   test("provides the service and the failover behind it", () => {
