@@ -68,7 +68,9 @@ export const layer = <E>(
     retention === undefined
       ? Layer.empty
       : pruning(Duration.millis(Check.millis("ClusterRunner", "retention", retention, 0))),
-    health === undefined ? Layer.empty : routes({ host, port }, health)
+    health === undefined
+      ? Layer.empty
+      : routes({ host, port }, health, rest.expiration ?? ClusterEngine.defaults.expiration)
   )
   return parts.pipe(Layer.provideMerge(ClusterEngine.layerRunner({ ...rest, url: database, runner: { host, port } })))
 }
@@ -129,23 +131,23 @@ const pruning = (olderThan: Duration.Duration) =>
       ))
   )
 
-const routes = (runner: ClusterEngine.Address, health: ClusterEngine.Address) =>
+const routes = (runner: ClusterEngine.Address, health: ClusterEngine.Address, expiration: Duration.DurationInput) =>
   HttpRouter.empty.pipe(
     HttpRouter.get("/livez", respond(true)),
-    HttpRouter.get("/readyz", Effect.flatMap(isReady(runner), respond)),
+    HttpRouter.get("/readyz", Effect.flatMap(isReady(runner, Duration.toSeconds(expiration)), respond)),
     HttpServer.serve(),
     Layer.provide(NodeHttpServer.layer(createServer, health))
   )
 
 /** Whether the database answers, and has this runner among those that live. */
-const isReady = ({ host, port }: ClusterEngine.Address) =>
+const isReady = ({ host, port }: ClusterEngine.Address, seconds: number) =>
   Effect.gen(function*() {
     const sql = yield* SqlClient
     const sharding = yield* Sharding
     if (yield* sharding.isShutdown) return false
     const found = yield* sql`
       SELECT 1 FROM ${sql(`${Database.prefix}_runners`)}
-      WHERE address = ${`${host}:${port}`} AND healthy AND last_heartbeat > NOW() - INTERVAL '10 seconds'
+      WHERE address = ${`${host}:${port}`} AND healthy AND last_heartbeat > NOW() - make_interval(secs => ${seconds})
     `
     return found.length > 0
   }).pipe(Effect.timeout("2 seconds"), Effect.orElseSucceed(() => false), Effect.withTracerEnabled(false))

@@ -143,6 +143,14 @@ describe.skipIf(Postgres.unavailable !== undefined)("the cluster engine on Postg
     )
 
     test(
+      "refuses a run whose program no other runner knows",
+      Effect.gen(function*() {
+        const refused = yield* Effect.either(Checkpoint.run("k", Effect.void))
+        assert.isTrue(Either.isLeft(refused) && refused.left._tag === "Unsupported")
+      })
+    )
+
+    test(
       "forgets what has ended: rows of runs, steps, clocks and signals",
       Effect.gen(function*() {
         yield* Hears.send("never begun", "go", 1)

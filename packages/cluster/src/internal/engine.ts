@@ -50,6 +50,9 @@ export interface Options {
   readonly local: boolean
 }
 
+/** The workflow of `Checkpoint.run`. */
+const unnamed = "run"
+
 interface Program {
   readonly definition: AnyDefinition
   readonly context: Context.Context<never>
@@ -167,6 +170,8 @@ export const make = (options: Options): Effect.Effect<Engine.Service, never, Wor
 
       run: ({ definition, key, payload, runId }) =>
         Effect.gen(function*() {
+          // its program is known here only, and the run may fall to another runner
+          if (definition.name === unnamed && !options.local) return yield* unsupported("runs without a definition")
           yield* adopt(definition)
           return yield* settled(provided(definition), yield* begin(provided(definition), { key, payload, runId }, null))
         }) as Effect.Effect<any, any, any>,
