@@ -1,11 +1,12 @@
 /**
- * The durable stores behind `Idempotency`, `Checkpoint` and the cached values of `Degradation`: one SQLite file, embedded
- * in the process, or a PostgreSQL database.
+ * The durable stores behind `Idempotency` and `Checkpoint`: one SQLite file, embedded in the process, or a PostgreSQL
+ * database for many machines. What a store has reported as recorded survives kill -9 and power cuts.
  *
- * What a store has reported as recorded survives kill -9 and power cuts (`synchronous=FULL`). All writes go through one
- * thread, which commits together whatever is waiting; the event loop is never held, whoever locks the file. Any number
- * of processes on one machine may open the file: records are owned by leases, the file is not. What a dead process
- * held is taken over at once, what a living one holds when its lease ends. The file must be on a local disk.
+ * On SQLite (`synchronous=FULL`) writes are committed together by one thread, or here when there is one alone and nothing
+ * holds it up; the event loop is never held, whoever locks the file. Any number of processes on one machine may open the
+ * file: records are owned by leases, the file is not. What a dead process held is taken over at once, what a living one
+ * holds when its lease ends. The file must be on a local disk. On PostgreSQL leases are by the database's clock, and a
+ * statement commits all that waits.
  *
  * @since 0.1.0
  */
