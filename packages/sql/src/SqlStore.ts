@@ -1,6 +1,7 @@
 /**
- * The durable stores behind `Idempotency` and `Checkpoint`: one SQLite file, embedded in the process, or a PostgreSQL
- * database for many machines. What a store has reported as recorded survives kill -9 and power cuts.
+ * The durable stores behind `Idempotency`, `Checkpoint` and the cached values of `Degradation`: one SQLite file, embedded
+ * in the process, or a PostgreSQL database for many machines. What a store has reported as recorded survives kill -9 and
+ * power cuts.
  *
  * On SQLite (`synchronous=FULL`) writes are committed together by one thread, or here when there is one alone and nothing
  * holds it up; the event loop is never held, whoever locks the file. Any number of processes on one machine may open the
