@@ -121,6 +121,16 @@ export class Degraded extends Schema.Class<Degraded>("@firebreak/core/Degraded")
 /**
  * What users are told of the answer; none when all is fresh.
  *
+ * @example
+ * import * as Degradation from "@firebreak/core/Degradation"
+ * import * as Effect from "effect/Effect"
+ *
+ * const hints = Degradation.component("hints", Effect.fail("search is down"), { contact: "#search" })
+ * const logs = Degradation.component("logs", Effect.succeed(["OOMKilled"]))
+ *
+ * // text: "Limited functionality: hints unavailable. Try again later."
+ * const program = Effect.map(Degradation.all({ hints, logs }, { tolerate: "minimal" }), Degradation.degraded)
+ *
  * @since 0.1.0
  * @category reporting
  */

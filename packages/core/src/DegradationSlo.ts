@@ -164,6 +164,15 @@ export class DegradationSlo extends Context.Reference<DegradationSlo>()("@firebr
  * The rule: which objectives such figures meet. Shares are judged from `minimumAnswers` on, spells always.
  *
  * @throws InvalidOption when a share is not between 0 and 1, or the spell no finite duration
+ * @example
+ * import * as DegradationSlo from "@firebreak/core/DegradationSlo"
+ * import * as Duration from "effect/Duration"
+ *
+ * const shares = { answers: 1_000, full: 0.98, cached: 0.01, longestSpell: Duration.minutes(2) }
+ *
+ * // full: 0.98 is under 0.99
+ * const violated = DegradationSlo.judge(shares).filter(({ verdict }) => verdict === "violated")
+ *
  * @since 0.1.0
  * @category rules
  */
@@ -177,6 +186,15 @@ export const judge = (
  * with every answer and every report; `layer` does so in between.
  *
  * @throws InvalidOption when an option makes no sense
+ * @example
+ * import * as DegradationSlo from "@firebreak/core/DegradationSlo"
+ * import * as Effect from "effect/Effect"
+ *
+ * const program = Effect.map(DegradationSlo.make({ within: "1 hour" }), (slo) => {
+ *   slo.unsafeRecord("context", { level: "slight", hasCached: true })
+ *   return slo.unsafeReports()
+ * })
+ *
  * @since 0.1.0
  * @category constructors
  */
