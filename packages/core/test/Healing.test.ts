@@ -7,6 +7,7 @@ import * as Health from "@firebreak/core/Health"
 import * as HealthCheck from "@firebreak/core/HealthCheck"
 import * as Remedy from "@firebreak/core/Remedy"
 import * as Restartable from "@firebreak/core/Restartable"
+import * as SystemCheck from "@firebreak/core/SystemCheck"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -36,6 +37,15 @@ const taken = (queue: Queue.Dequeue<Events.Published>) =>
     Queue.takeAll(queue),
     (events) => [...events].filter((event) => event._tag !== "HealthChecked")
   )
+
+const page = (name: string) => new URL(`../../../docs/${name}.md`, import.meta.url)
+
+/** The default of each option by the last name in its cell, as a page's table says. */
+const defaultsOf = (name: string) => {
+  const [, section] = /^## Defaults\n([^]*?)(?=^## )/m.exec(readFileSync(page(name), "utf8"))!
+  const rows = section!.matchAll(/^\| (?:.*[:,] )?`(\w+)` \| (.*?) \|/gm)
+  return Object.fromEntries(Array.from(rows, ([, option, value]) => [option, value]))
+}
 
 describe("Healing", () => {
   it.scoped("runs the chapter's story: degraded, one remedy, healthy again", () =>
@@ -388,34 +398,36 @@ describe("Healing", () => {
   })
 
   it("has the defaults that its page tells", () => {
-    const text = readFileSync(new URL("../../../docs/self-healing.md", import.meta.url), "utf8")
-    const [, section] = /^## Defaults\n([^]*?)(?=^Histories)/m.exec(text)!
-    const rows = Array.from(
-      section!.matchAll(/^\| (?:`\w+`: )?(`\w+`.*?) \| (.*?) \|/gm),
-      ([, option, value]) => [option, value]
-    )
-    expect(rows.slice(0, 17)).toEqual([
-      ["`every`", Healing.defaults.every],
-      ["`maxConsecutiveFailures`", `${Healing.defaults.maxConsecutiveFailures}`],
-      ["`observeOnly`", `\`${Healing.defaults.observeOnly}\``],
-      ["`escalate`", "the log"],
-      ["`attempts`", `${Remedy.defaults.attempts}`],
-      ["`cooldown`", Remedy.defaults.cooldown],
-      ["`timeout`", Remedy.defaults.timeout],
-      ["`verifyAfter`", `${Remedy.defaults.verifyAfter}`],
-      ["`enabled`", `\`${Remedy.defaults.enabled}\``],
-      ["`timeout`", HealthCheck.defaults.timeout],
-      ["`interval`", `${HealthCheck.defaults.interval}`],
-      ["`critical`", `\`${HealthCheck.defaults.critical}\``],
-      ["`fall`, `rise`", `${HealthCheck.defaults.fall}, ${HealthCheck.defaults.rise}`],
-      ["`heap`", `below ${HealthCheck.defaults.heap}`],
-      ["`eventLoopDelay`", `below ${HealthCheck.defaults.eventLoopDelay.replace("millis", "ms")}`],
-      ["`queueDepth`", `below ${HealthCheck.defaults.queueDepth}`],
-      ["`responseTime`", `below ${HealthCheck.defaults.responseTime}`]
-    ])
-    expect(rows.slice(17, 24)).toEqual(
-      Object.entries(Failover.defaults).map(([option, value]) => [`\`${option}\``, `${value}`])
-    )
+    expect(defaultsOf("self-healing")).toMatchObject({
+      every: Healing.defaults.every,
+      maxConsecutiveFailures: `${Healing.defaults.maxConsecutiveFailures}`,
+      observeOnly: `\`${Healing.defaults.observeOnly}\``,
+      escalate: "the log",
+      drill: Escalation.defaults.drill,
+      attempts: `${Remedy.defaults.attempts}`,
+      cooldown: Remedy.defaults.cooldown,
+      timeout: Remedy.defaults.timeout,
+      verifyAfter: `${Remedy.defaults.verifyAfter}`,
+      enabled: `\`${Remedy.defaults.enabled}\``,
+      ...Object.fromEntries(Object.entries(Failover.defaults).map(([option, value]) => [option, `${value}`]))
+    })
     expect(Duration.decode(Restartable.defaults.cooldown)).toEqual(Duration.decode(Remedy.defaults.cooldown))
+  })
+
+  it("has the checks' defaults that their page tells", () => {
+    const { critical, eventLoopDelay, fall, heap, queueDepth, responseTime, rise, ...times } = HealthCheck.defaults
+    expect(defaultsOf("health")).toMatchObject({
+      timeout: times.timeout,
+      interval: `${times.interval}`,
+      critical: `\`${critical}\``,
+      rise: `${fall}, ${rise}`,
+      heap: `below ${heap}`,
+      eventLoopDelay: `below ${eventLoopDelay.replace("millis", "ms")}`,
+      queueDepth: `below ${queueDepth}`,
+      responseTime: `below ${responseTime}`
+    })
+    expect(readFileSync(page("health"), "utf8")).toContain(
+      `| \`SystemCheck\`: \`below\` | ${SystemCheck.defaults.below} |`
+    )
   })
 })

@@ -8,8 +8,10 @@ import * as Healing from "@firebreak/core/Healing"
 import * as Health from "@firebreak/core/Health"
 import * as HealthCheck from "@firebreak/core/HealthCheck"
 import * as HealthRoutes from "@firebreak/http/HealthRoutes"
+import * as HttpHealthCheck from "@firebreak/http/HttpHealthCheck"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { readFileSync } from "node:fs"
 import { createServer } from "node:http"
 
 const pass = HealthCheck.make(Effect.void)
@@ -147,5 +149,14 @@ describe("HealthRoutes", () => {
       status: "pass",
       checks: { a: [{ status: "warn", time: "1970-01-01T00:00:00.000Z" }] }
     })
+  })
+
+  it("has the defaults that its page tells", () => {
+    const text = readFileSync(new URL("../../../docs/health.md", import.meta.url), "utf8")
+    const { details, maxAge, readyWhile } = HealthRoutes.defaults
+    expect(text).toContain(`| \`HealthRoutes\`: \`maxAge\` | ${maxAge} |`)
+    expect(text).toContain(`| \`readyWhile\` | \`"${readyWhile}"\` |`)
+    expect(text).toContain(`| \`details\` | \`${details}\` |`)
+    expect(text).toContain(`| \`HttpHealthCheck\`: \`below\` | ${HttpHealthCheck.defaults.below} |`)
   })
 })
