@@ -471,6 +471,24 @@ describe("layers", () => {
       assert.strictEqual((yield* Fiber.join(fiber)).length, 4)
     }))
 
+  test("hundreds that wait for their turn are each woken once", () =>
+    Effect.gen(function*() {
+      let crash = true
+      let running = 0
+      let most = 0
+      const flow = saga(Effect.suspend(() => {
+        if (crash) return Effect.interrupt
+        most = Math.max(most, ++running)
+        return Effect.as(Effect.zipRight(Effect.yieldNow(), Effect.sync(() => running--)), 1)
+      }))
+      for (let i = 0; i < 300; i++) yield* Effect.exit(flow.run(`${i}`))
+      crash = false
+      yield* Layer.build(flow.layer)
+      const resumed = yield* Checkpoint.resumeAll({ concurrency: 3 })
+      assert.strictEqual(resumed.filter(({ exit }) => Exit.isSuccess(exit)).length, 300)
+      assert.strictEqual(most, 3)
+    }))
+
   test("layerRetention forgets what has ended long ago, dead runs apart", () =>
     Effect.gen(function*() {
       const store = yield* CheckpointStore

@@ -13,7 +13,9 @@ import { codecError } from "./checkpointCalls.js"
 import type { Life } from "./checkpointLife.js"
 import type { ChildRequest, Host, Steps } from "./checkpointSteps.js"
 import { closeOver } from "./closeOver.js"
+import { Waiter } from "./line.js"
 import * as Check from "./options.js"
+import { Slots } from "./slots.js"
 
 export interface Options {
   readonly name: string
@@ -219,14 +221,14 @@ class Engine implements Attended {
         if (runs.length < page) break
         after = runs.at(-1)
       }
-      const semaphore = yield* Effect.makeSemaphore(concurrency)
+      const slots = new Slots<Waiter>(concurrency, Infinity)
       const resumed = yield* Effect.forEach(Array.from(unfinished.values()), (run) => {
         const { parent, runId, workflow } = run
         const resume = this.workflows.get(workflow)
         const isParents = parent._tag === "Some" && unfinished.has(parent.value)
         if (resume === undefined || isParents || this.live.has(runId) || except?.(runId) === true) return nothing
         return Effect.map(
-          Effect.exit(new Permit(semaphore).hold((permit) => resume(run, permit))),
+          Effect.exit(new Permit(slots).hold((permit) => resume(run, permit))),
           (exit): ReadonlyArray<Resumed> => {
             const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
             const isHeld = error instanceof RunInProgress && error.runId === runId
@@ -244,9 +246,10 @@ const nothing = Effect.succeed<ReadonlyArray<Resumed>>([])
 /** A run's right to work, which it gives away while it waits. */
 class Permit {
   private isHeld = false
+  private isTaking = false
   private pauses = 0
 
-  constructor(private readonly semaphore: Effect.Semaphore) {}
+  constructor(private readonly slots: Slots<Waiter>) {}
 
   hold<A, E, R>(use: (permit: this) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.ensuring(Effect.zipRight(this.take, Effect.suspend(() => use(this))), this.give)
@@ -259,14 +262,34 @@ class Permit {
         () => effect,
         () => Effect.sync(() => this.pauses--)
       ),
-      Effect.suspend(() => this.pauses === 0 && !this.isHeld ? this.take : Effect.void)
+      Effect.suspend(() => this.pauses === 0 ? this.take : Effect.void)
     )
   }
 
   private get take(): Effect.Effect<void> {
     return Effect.uninterruptibleMask((restore) =>
-      Effect.map(restore(this.semaphore.take(1)), () => {
-        this.isHeld = true
+      Effect.suspend(() => {
+        if (this.isHeld || this.isTaking) return Effect.void
+        if (this.slots.take()) {
+          this.isHeld = true
+          return Effect.void
+        }
+        const waiter = new Waiter()
+        this.slots.join(waiter)
+        this.isTaking = true
+        return Effect.matchCauseEffect(restore(waiter.woken), {
+          // woken and interrupted may both have happened: a slot that was given goes to the next
+          onFailure: (cause) => {
+            this.isTaking = false
+            this.slots.abandon(waiter)
+            return Effect.failCause(cause)
+          },
+          onSuccess: () => {
+            this.isTaking = false
+            this.isHeld = true
+            return Effect.void
+          }
+        })
       })
     )
   }
@@ -275,7 +298,8 @@ class Permit {
     return Effect.suspend(() => {
       if (!this.isHeld) return Effect.void
       this.isHeld = false
-      return Effect.asVoid(this.semaphore.release(1))
+      this.slots.release()
+      return Effect.void
     })
   }
 }
