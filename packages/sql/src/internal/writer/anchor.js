@@ -3,8 +3,7 @@
  * The anchor: a file beside the database that tells how far it had come, so that an older one put in its place is seen.
  *
  * For each run it holds the number of records and the hash of the last, and for the store the last token. What was
- * committed is added a few milliseconds later, without a flush: a database ahead of its anchor is normal, one behind it
- * is damaged. What is to be deleted is taken out before the commit, with a flush. Several processes append to one anchor;
+ * committed is added right after, without a flush: a database ahead of its anchor is normal, one behind it is damaged. What is to be deleted is taken out before the commit, with a flush. Several processes append to one anchor;
  * what may not be split is one line, which carries its own digest, so that a torn one counts for nothing.
  */
 import { createHash } from "node:crypto"
@@ -23,12 +22,6 @@ import { Damage } from "./digest.js"
 
 /** Bytes by which the file may grow before it is written anew, beside twice what it then had. */
 const slack = 4_000_000
-
-/**
- * Milliseconds from a commit to its line. Each line makes the next flush of the database take half as long again, so
- * commits that follow each other share one.
- */
-const delay = 5
 
 /** @param {string} text */
 const sum = (text) => createHash("sha256").update(text).digest("hex").slice(0, 16)
@@ -193,13 +186,13 @@ export const make = (filename) => {
 
   /** What is to be written, the last of each run and of the token (under ""). @type {Map<string, Entry>} */
   const waiting = new Map()
-  /** @type {NodeJS.Timeout | undefined} */
-  let timer
+  /** @type {NodeJS.Immediate | undefined} */
+  let soon
 
   /** That it cannot be written is no harm: then the database is ahead. */
   const flush = () => {
-    clearTimeout(timer)
-    timer = undefined
+    clearImmediate(soon)
+    soon = undefined
     if (waiting.size === 0) return
     try {
       write([...waiting.values()])
@@ -245,13 +238,14 @@ export const make = (filename) => {
     },
 
     /**
-     * Adds what was committed, a moment later.
+     * Adds what was committed, before the thread waits for anything. (A line makes the next flush of the database take
+     * half as long again, so commits that follow each other share one.)
      *
      * @param {ReadonlyArray<Entry>} entries
      */
     advance(entries) {
       for (const entry of entries) waiting.set(entry[0] === "run" ? entry[1] : "", entry)
-      if (waiting.size > 0) timer ??= setTimeout(flush, delay).unref()
+      if (waiting.size > 0) soon ??= setImmediate(flush)
     },
 
     close() {

@@ -61,6 +61,8 @@ export const make = (db, table, { filename, owner }) => {
   }
 
   const commit = () => {
+    // whatever is committed moves something that the anchor knows
+    if (table.changes.advanced.size === 0 && lastToken === 0) context.nextToken()
     const { advanced, gone } = table.changes
     anchor.retract([...gone], gone.size === 0 ? 0 : Number(token.get()))
     commitNow.run()
