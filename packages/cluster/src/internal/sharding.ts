@@ -37,6 +37,8 @@ export const config = (settings: Settings) =>
   ShardingConfig.layer({
     runnerAddress: address(settings.runner),
     runnerListenAddress: address(settings.listen),
+    // the same in every process; shards are given back one by one, so that many take long
+    shardsPerGroup: 64,
     // with advisory locks a process that hangs, and does not end, keeps its shards for ever
     shardLockDisableAdvisory: true,
     shardLockExpiration: settings.expiration,

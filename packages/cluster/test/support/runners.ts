@@ -39,7 +39,11 @@ export const start = (url: string, at?: number): Effect.Effect<Runner, never, Sc
     const child = yield* Effect.acquireRelease(
       Effect.sync((): ChildProcess =>
         spawn(process.execPath, ["--import", "tsx", path, url, String(port), String(healthPort)], {
-          stdio: ["ignore", "ignore", process.env["FIREBREAK_TEST_LOG"] === undefined ? "ignore" : "inherit"]
+          stdio: [
+            "ignore",
+            process.env["FIREBREAK_TEST_LOG"] === undefined ? "ignore" : "inherit",
+            process.env["FIREBREAK_TEST_LOG"] === undefined ? "ignore" : "inherit"
+          ]
         })
       ),
       (child) => Effect.sync(() => child.kill("SIGKILL"))
