@@ -67,7 +67,7 @@ const checkRecorded = (
 }
 
 describe.skipIf(Postgres.unavailable !== undefined)("two runners on PostgreSQL", () => {
-  layer(Postgres.layer(), { timeout: 60_000, excludeTestServices: true })((it) => {
+  layer(Postgres.layer(), { timeout: 120_000, excludeTestServices: true })((it) => {
     it.scoped(
       "make the tables at the same time, and one goes on where the other was killed",
       () =>
@@ -98,7 +98,7 @@ describe.skipIf(Postgres.unavailable !== undefined)("two runners on PostgreSQL",
               `the first after ${Math.min(...seconds).toFixed(1)} s; ${again.length} in flight ran again\n`
           )
         }),
-      60_000
+      120_000
     )
 
     it.scoped.skipIf(process.env["FIREBREAK_CLUSTER_SUITE"] === undefined)(
@@ -157,7 +157,7 @@ describe.skipIf(Postgres.unavailable !== undefined)("two runners on PostgreSQL",
             `  gone ${gone} s after SIGTERM, all runs ended after ${done} s; ${twice} steps begun twice\n`
           )
         }),
-      60_000
+      120_000
     )
   })
 })
