@@ -295,7 +295,7 @@ export const make = <const Checks extends HealthCheck.Checks>(
  */
 export const layer = <const Checks extends HealthCheck.Checks>(
   checks: Checks & Closed<Checks>
-): Layer.Layer<Health, never, HealthCheck.Context<Checks>> => Layer.scoped(Health, make(checks))
+): Layer.Layer<Health, never, HealthCheck.Context<Checks>> => Layer.scoped(Health, make<Checks>(checks))
 
 // -----------------------------------------------------------------------------
 // internal
