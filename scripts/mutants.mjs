@@ -193,6 +193,36 @@ const mutants = [
   ]],
   ["degradation: a constant counts as a whole value", "DegradationLevel.ts", "0.5", "1", ["DegradationLevel"]],
   [
+    "degradation: everybody refreshes a stale value",
+    "internal/revalidate.ts",
+    "keys.has(key) || ",
+    "",
+    ["DegradationRefresh"]
+  ],
+  [
+    "degradation: a refresh is held to its caller's deadline",
+    "internal/revalidate.ts",
+    "Deadline.without(refresh)",
+    "refresh",
+    ["DegradationRefresh"]
+  ],
+  [
+    "degradation: after the deadline alternates are asked all the same",
+    "internal/askChain.ts",
+    "isLive ? before",
+    "false ? before",
+    ["DegradationDeadline"]
+  ],
+  ["slo: a bucket that left still counts", "internal/sloWindow.ts", "this.sums[of]! -=", "this.sums[of]! +=", [
+    "DegradationSlo"
+  ]],
+  ["slo: the longest spell never leaves", "internal/sloWindow.ts", "this.longest = 0\n      for", "for", [
+    "DegradationSlo"
+  ]],
+  ["slo: told again with every answer", "internal/sloAccount.ts", "this.violated.add(objective)", "void 0", [
+    "DegradationSlo"
+  ]],
+  [
     "idempotency: the payload's fingerprint is ignored",
     "IdempotencyState.ts",
     "fingerprint !== ",

@@ -27,11 +27,20 @@ class Down extends Data.TaggedError("Down") {
 
 /** A primary that counts, can be down, and takes its time. */
 const makeSource = () => {
-  const source = { asked: 0, running: 0, isUp: true, takes: Duration.zero as Duration.Duration, interrupted: 0 }
+  const source = {
+    asked: 0,
+    running: 0,
+    isUp: true,
+    takes: Duration.zero as Duration.Duration,
+    interrupted: 0,
+    hasDeadline: false
+  }
   const effect = Effect.suspend(() => {
     const value = ++source.asked
     source.running++
     return (Duration.equals(source.takes, Duration.zero) ? Effect.void : Effect.sleep(source.takes)).pipe(
+      Effect.zipRight(Deadline.remaining),
+      Effect.tap((left) => Effect.sync(() => void (source.hasDeadline = Option.isSome(left)))),
       Effect.flatMap(() => source.isUp ? Effect.succeed(value) : Effect.fail(new Down())),
       Effect.onInterrupt(() => Effect.sync(() => void source.interrupted++)),
       Effect.ensuring(Effect.sync(() => void source.running--))
@@ -218,7 +227,7 @@ describe("a stale value", () => {
       )
       yield* TestClock.adjust("10 seconds")
       expect(Exit.isFailure(yield* caller.await.pipe(Effect.flatten))).toBe(true)
-      expect([source.asked, source.interrupted]).toEqual([2, 0])
+      expect([source.asked, source.interrupted, source.hasDeadline]).toEqual([2, 0, false])
       expect(yield* tagged(Degradation.run(chain))).toEqual(["fresh", 2])
     })))
 
