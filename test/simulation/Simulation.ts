@@ -18,8 +18,8 @@ export interface Options {
 }
 
 /**
- * The exit of the program, which must not wait for anything but time. A program that rests with nothing to wake it is
- * reported as a defect.
+ * The exit of the program, which must not wait for anything but time. Rejects where the program rests
+ * with nothing to wake it.
  */
 export const run = async <A, E>(program: Effect.Effect<A, E>, options: Options): Promise<Exit.Exit<A, E>> => {
   const tasks = new Tasks()

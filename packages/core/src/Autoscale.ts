@@ -142,15 +142,17 @@ export const decide = (
   const asked = onTarget ? current : Math.ceil(current * ratio - 1e-9)
   const wanted = Math.max(settings.min, Math.min(settings.max, asked))
   const recent = state.wanted.filter(({ at }) => now - at < settings.cooldownIn)
-  // the first reading says that what is there has been wanted until now
-  const before = state.wanted.length === 0 ? [{ instances: current, at: now }] : recent
+  // where nothing was read for so long, as before the first reading, what is there counts as wanted until now
+  const before = recent.length === 0 ? [{ instances: current, at: now }] : recent
   const next = {
     ...state,
     wanted: [...before.filter(({ instances }) => instances > wanted), { instances: wanted, at: now }]
   }
 
   if (wanted > current) {
-    if (now - state.grownAt < settings.cooldownOut) return [next, { _tag: "Hold", wanted, reason: "cooling down" }]
+    // below the lower bound there is nothing to wait for
+    const waits = current >= settings.min && now - state.grownAt < settings.cooldownOut
+    if (waits) return [next, { _tag: "Hold", wanted, reason: "cooling down" }]
     const to = Math.min(wanted, current + settings.maxStep)
     return [{ ...next, grownAt: now }, { _tag: "Scale", from: current, to }]
   }
@@ -224,6 +226,8 @@ export const make = <R = never>(
     const one = yield* Effect.makeSemaphore(1)
     let state = initial
     let blind = false
+    const scaling = bounded(timeout)
+    const reads = bounded(timeout)
 
     const read = Effect.all({ current: options.current, measure: options.measure }, { concurrency: 2 }).pipe(
       Effect.filterOrFail(
@@ -240,7 +244,9 @@ export const make = <R = never>(
       Effect.gen(function*() {
         const scaled = dryRun
           ? Either.right(undefined)
-          : yield* bounded(timeout).run(Effect.suspend(() => options.scaleTo(to)))
+          : scaling.running()
+          ? Either.left("the last scaling has not ended")
+          : yield* scaling.run(Effect.suspend(() => options.scaleTo(to)))
         if (Either.isLeft(scaled)) {
           yield* Events.publish({ _tag: "ScaleFailed", name, from, to, error: scaled.left })
           return { _tag: "Failed", from, to, error: scaled.left } as const
@@ -250,7 +256,7 @@ export const make = <R = never>(
       })
 
     const round = Effect.gen(function*() {
-      const reading = yield* bounded(timeout).run(read)
+      const reading = yield* reads.run(read)
       if (Either.isLeft(reading)) {
         // once for a whole spell
         if (!blind) yield* Events.publish({ _tag: "ScalingBlind", name, error: reading.left })

@@ -116,7 +116,8 @@ export interface LoopGuard {
 }
 
 /**
- * The program runs in circles. The action it was about to take was not started.
+ * The program runs in circles. From `action` and `protect` it is a `Rejection`: the action was not started. From `spent`,
+ * `state` and `progress`, which are told afterwards, it is not.
  *
  * @since 0.1.0
  * @category errors
@@ -124,11 +125,15 @@ export interface LoopGuard {
 export class LoopDetected extends Data.TaggedError("LoopDetected")<{
   readonly guard: string
   readonly evidence: State.Evidence
+  /** Whether an action was refused by it. */
+  readonly refused: boolean
 }> {
   /**
    * @since 0.1.0
    */
-  readonly [Rejection.TypeId] = true as const
+  get [Rejection.TypeId](): boolean {
+    return this.refused
+  }
   override get message(): string {
     return `LoopGuard "${this.guard}" stopped the program: ${explain(this.evidence)}`
   }
@@ -209,7 +214,7 @@ export const make = (
             clock.unsafeCurrentTimeMillis()
           )
         }
-        return Effect.fail(new LoopDetected({ guard: name, evidence }))
+        return Effect.fail(new LoopDetected({ guard: name, evidence, refused: observation._tag === "Action" }))
       })
 
     return {
@@ -328,10 +333,16 @@ const resolve = (options: Options): State.Limits => {
       ? Infinity
       : Check.millis("LoopGuard", "maxTime", maxTime, { min: 1 }),
     maxCost: Check.between("LoopGuard", "maxCost", options.maxCost ?? defaults.maxCost, { min: 0, max: Infinity }),
-    maxRepeats: whole("maxRepeats", 1),
+    maxRepeats: repeats(whole("maxRepeats", 1)),
     maxCycles: whole("maxCycles", 2),
     longestCycle: whole("longestCycle", 2),
     maxStalled: whole("maxStalled", 1),
     within: Check.millis("LoopGuard", "within", options.within ?? defaults.within, { min: 1 })
   }
 }
+
+/** No more than are remembered, or it would never be seen. */
+const repeats = (maxRepeats: number): number =>
+  maxRepeats === Infinity
+    ? Infinity
+    : Check.between("LoopGuard", "maxRepeats", maxRepeats, { min: 1, max: State.memory })

@@ -91,6 +91,14 @@ export interface State {
 }
 
 /**
+ * How many actions are remembered.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const memory = 1_000
+
+/**
  * Nothing done yet, apart from actions of an earlier run that may count as repeats.
  *
  * @since 0.1.0
@@ -162,9 +170,6 @@ export const cycleOf = (
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
-
-/** How many actions are remembered. */
-const memory = 1_000
 
 type Answer = readonly [state: State, evidence: Evidence | undefined]
 

@@ -109,7 +109,8 @@ export interface Plan<D, A> {
 }
 
 /**
- * Which of the drifts are repaired. `existing` is the number of actual things.
+ * Which of the drifts are repaired: those that have failed least often in a row first, so that repairs that always fail
+ * keep no other from its turn. `existing` is the number of actual things.
  *
  * @since 0.1.0
  * @category decisions
@@ -117,11 +118,14 @@ export interface Plan<D, A> {
 export const plan = <D, A>(
   drifts: ReadonlyArray<Drift<D, A>>,
   existing: number,
-  limits: { readonly maxRepairs: number; readonly maxRemoved: number; readonly removes: boolean }
+  limits: { readonly maxRepairs: number; readonly maxRemoved: number; readonly removes: boolean },
+  failures: ReadonlyMap<string, number> = new Map()
 ): Plan<D, A> => {
   const unexpected = drifts.filter(({ _tag }) => _tag === "Unexpected")
   const refuses = !limits.removes || unexpected.length > limits.maxRemoved * existing
+  const failed = ({ key }: Drift<D, A>) => failures.get(key) ?? 0
   const repairable = drifts.filter(({ _tag }) => !refuses || _tag !== "Unexpected")
+    .toSorted((a, b) => failed(a) - failed(b))
   return {
     repairs: repairable.slice(0, limits.maxRepairs),
     deferred: repairable.slice(limits.maxRepairs),
@@ -219,13 +223,18 @@ export const make = <D, A, R = never>(
   return Effect.gen(function*() {
     const context = yield* Effect.context<R>()
     const one = yield* Effect.makeSemaphore(1)
+    const reads = bounded(timeout)
+    /** A repair that has not ended is not started again. */
+    const repairs = new Map<string, ReturnType<typeof bounded>>()
+    /** How often in a row the repair of a key has failed. */
+    const failures = new Map<string, number>()
     /** What was last told of drift or of its being unknown: the same again is no news. */
     let told = ""
 
-    const look = bounded(timeout).run(
+    const look = reads.run(
       Effect.map(
         Effect.all({ desired: options.desired, actual: options.actual }, { concurrency: 2 }),
-        ({ actual, desired }) => plan(diff(desired, actual, isSame), actual.size, limits)
+        ({ actual, desired }) => plan(diff(desired, actual, isSame), actual.size, limits, failures)
       )
     ).pipe(
       Effect.map(Either.mapLeft((error): Unread => ({ _tag: "Unread", error }))),
@@ -235,7 +244,14 @@ export const make = <D, A, R = never>(
     const repairOne = (drift: Drift<D, A>) =>
       Effect.gen(function*() {
         const { _tag, key } = drift
-        const done = yield* bounded(timeout).run(Effect.suspend(() => repair(drift)))
+        const guard = repairs.get(key) ?? bounded(timeout)
+        const done = guard.running()
+          ? Either.left("the last repair has not ended")
+          : yield* guard.run(Effect.suspend(() => repair(drift)))
+        if (guard.running()) repairs.set(key, guard)
+        else repairs.delete(key)
+        if (Either.isLeft(done)) failures.set(key, (failures.get(key) ?? 0) + 1)
+        else failures.delete(key)
         yield* Events.publish(
           Either.isLeft(done)
             ? { _tag: "RepairFailed", name, key, drift: _tag, error: done.left }
@@ -257,18 +273,21 @@ export const make = <D, A, R = never>(
         yield* tell({ _tag: "ReconcileBlind", name, error: planned.left.error })
         return Either.left(planned.left)
       }
-      const { deferred, refused, repairs } = planned.right
-      if (repairs.length + refused.length > 0) {
+      const { deferred, refused, repairs: due } = planned.right
+      // what is as it should be has no failures any more
+      const drifting = new Set([...due, ...deferred].map(({ key }) => key))
+      for (const key of failures.keys()) if (!drifting.has(key)) failures.delete(key)
+      if (due.length + refused.length > 0) {
         yield* tell({
           _tag: "DriftFound",
           name,
-          repairs: repairs.map(({ key }) => key),
+          repairs: due.map(({ key }) => key),
           deferred: deferred.length,
           refused: refused.map(({ key }) => key),
           dryRun
         })
       } else told = ""
-      const failed = dryRun ? [] : (yield* Effect.forEach(repairs, repairOne)).flat()
+      const failed = dryRun ? [] : (yield* Effect.forEach(due, repairOne)).flat()
       return Either.right({ ...planned.right, failed: new Map(failed) })
     }).pipe(one.withPermits(1), closeOver(context))
 

@@ -45,7 +45,10 @@ export interface Restartable<out A, out E> {
   readonly get: Effect.Effect<A, E>
   /** How often it was built again. */
   readonly restarts: Effect.Effect<number>
-  /** Stops it and builds it again; callers at the same time share one restart. */
+  /**
+   * Stops it and builds it again; callers at the same time share one restart. One that all of them have left is given up:
+   * what ran before is stopped, and nothing runs until the next restart, so leave it time to build.
+   */
   readonly restart: Effect.Effect<void, E>
   /** `restart` for `Healing`, with its cooldown. */
   readonly remedy: Remedy.Remedy

@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Events from "./Events.js"
@@ -99,7 +100,7 @@ export interface Children {
 export type Context<C extends Children> = C[keyof C] extends Child<infer R> ? Exclude<R, Scope.Scope> : never
 
 /**
- * What a child is doing: it runs, waits to be restarted, or has ended for good.
+ * What a child is doing: it runs, waits to be started or restarted, or has ended for good.
  *
  * @since 0.1.0
  * @category models
@@ -118,7 +119,7 @@ export interface Supervision<Name extends string = string> {
   readonly children: Effect.Effect<{ readonly [K in Name]: ChildStatus }>
   /** Ends when every child has ended for good, or with why the supervisor has given up. */
   readonly await: Effect.Effect<void, RestartsExceeded>
-  /** Passes while every child runs or has ended for good. */
+  /** Passes while every child runs or has ended for good; fails once the supervisor has given up. */
   readonly check: HealthCheck.HealthCheck
 }
 
@@ -193,21 +194,21 @@ export const make = <const C extends Children>(
   return Effect.gen(function*() {
     const supervisor = new Supervisor(name, options.children, settings, shutdown, yield* Queue.unbounded<Message>())
     const done = yield* Deferred.make<void, RestartsExceeded>()
-    yield* Effect.acquireRelease(
-      Effect.forkDaemon(Effect.interruptible(supervisor.run)),
+    let gaveUp: RestartsExceeded | undefined
+    const supervising = yield* Effect.acquireRelease(
+      Effect.zipRight(supervisor.startAll, Effect.forkDaemon(Effect.interruptible(supervisor.supervise))),
       (fiber) => Effect.zipRight(Fiber.interrupt(fiber), supervisor.stopAll)
-    ).pipe(
-      Effect.tap((fiber) =>
-        Effect.sync(() =>
-          fiber.addObserver((exit) => Deferred.unsafeDone(done, exit as Exit.Exit<void, RestartsExceeded>))
-        )
-      )
     )
+    supervising.addObserver((exit) => {
+      gaveUp = Option.getOrUndefined(Cause.failureOption(Exit.isFailure(exit) ? exit.cause : Cause.empty))
+      Deferred.unsafeDone(done, exit)
+    })
     return {
       name,
       children: Effect.sync(() => supervisor.statuses() as { readonly [K in keyof C & string]: ChildStatus }),
       await: Deferred.await(done),
       check: HealthCheck.make(Effect.suspend(() => {
+        if (gaveUp !== undefined) return Effect.fail(gaveUp.message)
         const waiting = Object.entries(supervisor.statuses()).filter(([, { status }]) => status === "waiting")
         return waiting.length === 0
           ? Effect.void
@@ -280,9 +281,12 @@ class Supervisor {
     )
   }
 
-  get run(): Effect.Effect<void, RestartsExceeded, any> {
+  get startAll(): Effect.Effect<void, never, any> {
+    return Effect.forEach(Object.keys(this.children), (child) => this.start(child), { discard: true })
+  }
+
+  get supervise(): Effect.Effect<void, RestartsExceeded, any> {
     return Effect.gen(this, function*() {
-      for (const child of Object.keys(this.children)) yield* this.start(child)
       while (this.running.size > 0 || this.waiting.size > 0) {
         const message = yield* Queue.take(this.messages)
         if (message._tag === "Ended") yield* this.ended(message)
@@ -369,6 +373,7 @@ class Supervisor {
     })
   }
 
+  /** To its end, though the supervisor is interrupted meanwhile: what is being stopped is in no list any more. */
   private stop(children: ReadonlyArray<string>): Effect.Effect<void> {
     const started = Array.from(this.running).filter(([child]) => children.includes(child)).toReversed()
     return Effect.forEach(started, ([child, { fiber }]) =>
@@ -379,7 +384,7 @@ class Supervisor {
           Either.isRight(stopped)
             ? Effect.void
             : Events.publish({ _tag: "ChildLeftBehind", name: this.name, child, afterMillis: this.shutdown }))
-      }), { discard: true })
+      }), { discard: true }).pipe(Effect.uninterruptible)
   }
 }
 

@@ -108,6 +108,17 @@ describe("Autoscale.decide", () => {
     expect(decide(0, 0)).toEqual({ _tag: "Scale", from: 0, to: 2 })
     expect(decide(30, 10)).toEqual({ _tag: "Scale", from: 30, to: 20 })
   })
+
+  it("counts what is there as wanted after a time without a reading, and does not wait below its lower bound", () => {
+    const [seen] = Autoscale.decide(Autoscale.initial, { current: 10, measure: 10 }, 0, settings)
+    expect(Autoscale.decide(seen, { current: 10, measure: 0 }, 400_000, settings)[1]).toMatchObject({ _tag: "Hold" })
+    const grown = { ...seen, grownAt: 0 }
+    expect(Autoscale.decide(grown, { current: 1, measure: 10 }, 10, settings)[1]).toEqual({
+      _tag: "Scale",
+      from: 1,
+      to: 2
+    })
+  })
 })
 
 const world = () => {
@@ -179,6 +190,25 @@ describe("Autoscale", () => {
       expect(yield* scaler.round).toEqual({ _tag: "Failed", from: 2, to: 10, error: "quota" })
       broken = false
       expect(yield* scaler.round).toEqual({ _tag: "Scaled", from: 2, to: 10, dryRun: false })
+    }))
+
+  it.effect("does not scale again while the last scaling has not ended", () =>
+    Effect.gen(function*() {
+      const { options, state } = world()
+      const log: Array<number> = []
+      const scaler = yield* Autoscale.make({
+        ...options,
+        timeout: "1 second",
+        scaleTo: (instances) =>
+          Effect.uninterruptible(Effect.delay(Effect.sync(() => log.push(state.instances = instances)), "5 seconds"))
+      })
+      const first = yield* Effect.fork(scaler.round)
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.join(first)).toMatchObject({ _tag: "Failed", error: "no answer within 1s" })
+      state.load = 40
+      expect(yield* scaler.round).toMatchObject({ _tag: "Failed", error: "the last scaling has not ended" })
+      yield* TestClock.adjust("5 seconds")
+      expect(log).toEqual([10])
     }))
 
   it.effect("only says what it would do in a dry run", () =>

@@ -160,7 +160,7 @@ describe("LoopGuard", () => {
       expect(Rejection.isRejection(error)).toBe(true)
       // whatever comes next
       expect(yield* Effect.flip(act({ service: "other" }))).toEqual(error)
-      expect(yield* Effect.flip(guard.progress(1))).toEqual(error)
+      expect((yield* Effect.flip(guard.progress(1))).evidence).toEqual(error.evidence)
       yield* guard.reset
       expect(yield* act({ service: "api", zone: "a" })).toBe(4)
     }))
@@ -212,6 +212,9 @@ describe("LoopGuard", () => {
       const cost = yield* LoopGuard.make({ name: "agent", maxCost: 1 })
       yield* cost.action({ ...restart, cost: 0.5 })
       yield* cost.spent(0.25)
+      expect(Rejection.isRejection(yield* Effect.flip(cost.action({ ...restart, cost: 0.5 })))).toBe(true)
+      // what is told afterwards has happened
+      expect(Rejection.isRejection(yield* Effect.flip(cost.spent(1)))).toBe(false)
       expect((yield* Effect.flip(cost.action({ ...restart, cost: 0.5 }))).evidence).toEqual({
         _tag: "CostUsedUp",
         cost: 1.25,
@@ -256,6 +259,9 @@ describe("LoopGuard", () => {
     expect(() => LoopGuard.make({ name: " " })).toThrow("LoopGuard: name must be a name that is not empty, got \" \"")
     expect(() => LoopGuard.make({ name: "a", maxSteps: 0 })).toThrow(
       "LoopGuard: maxSteps must be a whole number of at least 1, got 0"
+    )
+    expect(() => LoopGuard.make({ name: "a", maxRepeats: 1_001 })).toThrow(
+      "LoopGuard: maxRepeats must be between 1 and 1000, got 1001"
     )
     expect(() => LoopGuard.make({ name: "a", maxCost: -1 })).toThrow(
       "LoopGuard: maxCost must be between 0 and Infinity"

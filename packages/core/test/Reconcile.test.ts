@@ -144,6 +144,38 @@ describe("Reconcile", () => {
       expect(repairs).toEqual(["create b"])
     }))
 
+  it.effect("lets repairs that always fail keep no other from its turn", () =>
+    Effect.gen(function*() {
+      const bad = Array.from({ length: 12 }, (_, i) => [`a${i}`, 1] as const)
+      const actual = new Map<string, number>()
+      const { options } = world(new Map([...bad, ["good", 1]]), actual)
+      const reconciler = yield* Reconcile.make({
+        ...options,
+        create: (key, value) => key === "good" ? options.create(key, value) : Effect.fail("quota")
+      })
+      yield* reconciler.round
+      expect(actual.size).toBe(0)
+      yield* reconciler.round
+      expect(actual.has("good")).toBe(true)
+    }))
+
+  it.effect("does not start a repair again that has not ended", () =>
+    Effect.gen(function*() {
+      let started = 0
+      const { options } = world(new Map([["a", 1]]), new Map())
+      const reconciler = yield* Reconcile.make({
+        ...options,
+        timeout: "1 second",
+        create: () => Effect.zipRight(Effect.sync(() => started++), Effect.uninterruptible(Effect.sleep("1 minute")))
+      })
+      const first = yield* Effect.fork(reconciler.round)
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(first)
+      const second = Either.getOrThrow(yield* reconciler.round)
+      expect(Array.from(second.failed)).toEqual([["a", "the last repair has not ended"]])
+      expect(started).toBe(1)
+    }))
+
   it.effect("only says what it would do in a dry run", () =>
     Effect.gen(function*() {
       const { options, repairs } = world(new Map([["a", 1]]), new Map())

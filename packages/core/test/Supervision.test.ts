@@ -182,6 +182,41 @@ describe("Supervision", () => {
       ])
     }).pipe(Effect.scoped, Effect.provide(Events.layer)))
 
+  it.scoped("is not healthy once it has given up, and is as soon as it is made", () =>
+    Effect.gen(function*() {
+      const { child, end } = stage()
+      const supervised = yield* Supervision.make({ name: "workers", maxRestarts: 0, children: { a: child("a") } })
+      expect((yield* supervised.children).a.status).toBe("running")
+      yield* supervised.check.effect
+      yield* TestClock.adjust(0)
+      yield* end("a")
+      expect(yield* Effect.flip(supervised.check.effect)).toContain("gave up")
+    }))
+
+  it.effect("waits for a sibling that is being stopped when its scope closes meanwhile", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      const slow = Effect.acquireRelease(
+        Effect.void,
+        () => Effect.zipRight(Effect.sleep("4 seconds"), Effect.sync(() => log.push("released")))
+      )
+      const running = yield* Effect.fork(Supervision.run({
+        name: "workers",
+        strategy: "one-for-all",
+        children: {
+          a: Supervision.child(Effect.delay(Effect.fail("boom"), "1 second")),
+          b: Supervision.child(Effect.zipRight(slow, Effect.never))
+        }
+      }))
+      yield* TestClock.adjust("2 seconds")
+      const closing = yield* Effect.fork(
+        Effect.zipRight(Fiber.interrupt(running), Effect.sync(() => log.push("closed")))
+      )
+      yield* TestClock.adjust("4 seconds")
+      yield* Fiber.join(closing)
+      expect(log).toEqual(["released", "closed"])
+    }))
+
   it.effect("leaves a transient child that succeeded, and ends when all have", () =>
     Effect.gen(function*() {
       const { child, end, life } = stage()
