@@ -274,6 +274,56 @@ const mutants = [
   ["health: a hung check holds up the loop", "internal/bounded.ts", "Effect.sleep(timeout)", "Effect.never", [
     "Health"
   ]],
+  [
+    "health: a symptom is treated",
+    "HealingState.ts",
+    "!check.passing && check.because === undefined &&",
+    "!check.passing &&",
+    ["HealthDependencies"]
+  ],
+  [
+    "health: what passes beside a failing dependency counts as passing",
+    "Health.ts",
+    "passing: false, because: roots",
+    "because: roots",
+    [
+      "HealthDependencies"
+    ]
+  ],
+  [
+    "healing: told of after it ran",
+    "HealingLoop.ts",
+    "      yield* this.publish(appliedEvent(action, false))\n      const ran = yield* guard.run(closeOver(this.context)(remedy.effect))",
+    "      const ran = yield* guard.run(closeOver(this.context)(remedy.effect))\n      yield* this.publish(appliedEvent(action, false))",
+    ["HealingWorlds"]
+  ],
+  [
+    "healing: a limit that is no number lets it run",
+    "HealingState.ts",
+    "!(use.attempts < remedy.attempts)",
+    "use.attempts >= remedy.attempts",
+    [
+      "HealingState"
+    ]
+  ],
+  ["healing: no cooldown", "HealingState.ts", "!(now - use.lastAt >= remedy.cooldown)", "false", ["HealingWorlds"]],
+  [
+    "healing: acts after it called people",
+    "HealingState.ts",
+    "state._tag === \"Escalated\" ? [state, []] : pick",
+    "pick",
+    [
+      "HealingWorlds"
+    ]
+  ],
+  [
+    "escalation: a drill that hangs is awaited",
+    "Escalation.ts",
+    "Effect.timeoutOption(within)",
+    "Effect.asSome",
+    ["Escalation"]
+  ],
+  ["restartable: users keep the old instance", "Restartable.ts", "Effect.flatMap(now, f)", "f(first)", ["Restartable"]],
   ["failover: a primary that flaps is followed", "FailoverState.ts", "holdFor * 2 ** flaps", "holdFor", ["Failover"]],
   [
     "failover: the way back after one healthy probe",
