@@ -324,6 +324,15 @@ const mutants = [
     ["Escalation"]
   ],
   ["restartable: users keep the old instance", "Restartable.ts", "Effect.flatMap(now, f)", "f(first)", ["Restartable"]],
+  [
+    "timer: what a branch has forked outlives its time",
+    "internal/timer.ts",
+    "internals.setFiberRef(forkScope, Option.none())",
+    "void 0",
+    [
+      "timeout"
+    ]
+  ],
   ["failover: a primary that flaps is followed", "FailoverState.ts", "holdFor * 2 ** flaps", "holdFor", ["Failover"]],
   [
     "failover: the way back after one healthy probe",

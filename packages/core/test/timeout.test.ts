@@ -47,6 +47,19 @@ for (const [way, within] of Object.entries(ways)) {
         })
       ))
 
+    it.live("reaches the fibers that a branch of a concurrent forEach has forked", () =>
+      withTimers((tick) =>
+        Effect.gen(function*() {
+          const inner = Effect.timeoutFail(Effect.never, { duration: 1_000, onTimeout: () => "inner" })
+          const branches = Effect.forEach([1, 2], () => Effect.flip(within(500)(inner)), { concurrency: "unbounded" })
+          const fiber = yield* Effect.fork(branches)
+          yield* settle
+          yield* tick(500)
+          yield* settle
+          expect(yield* Fiber.join(fiber)).toMatchObject([{ _tag: tag }, { _tag: tag }])
+        })
+      ))
+
     it.live("cuts the effect short, after its finalizers, innermost first", () =>
       withTimers((tick) =>
         Effect.gen(function*() {

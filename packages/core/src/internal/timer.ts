@@ -2,7 +2,8 @@
  * A timeout without a race: a timer interrupts the fiber that runs the effect, under an id nobody else knows, and the
  * boundary takes exactly that interruption back. `Effect.timeout` races two fibers for the same, at 12 times the cost.
  *
- * This is the one place that touches internals of Effect's runtime (the interrupted cause and the children of a fiber).
+ * This is the one place that touches internals of Effect's runtime (the interrupted cause of a fiber, its children, and
+ * whose children those are that it forks).
  * Under the live Clock the timer is one of the host's, under any other a fiber that sleeps by it. `Effect.timeout` can be
  * chosen instead, and all go through one suite (`test/timeout.test.ts`).
  */
@@ -16,6 +17,8 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
+import { globalValue } from "effect/GlobalValue"
+import * as Option from "effect/Option"
 import type { Running } from "./stage.js"
 
 /** Whether the fiber's Clock is the live one, and the time one that a timer of the host can hold. */
@@ -39,12 +42,17 @@ export class Timer {
   private sleeper: Fiber.RuntimeFiber<unknown> | undefined
   private firedAs: FiberId.FiberId | undefined
   private isSettled = false
+  /** Whose children are those that the fiber forks, where they are not its own. */
+  private readonly scope: Option.Option<unknown>
 
   constructor(private readonly fiber: Running) {
     const internals = fiber as unknown as Internals
     // an interrupted fiber interrupts its children: those it had before are none of this effect's
     this.children = internals._children
     if (this.children !== null) internals._children = null
+    // a branch of a concurrent `forEach` gives what it forks to the fiber around it, where no interruption of ours comes
+    this.scope = fiber.getFiberRef(forkScope)
+    if (Option.isSome(this.scope)) internals.setFiberRef(forkScope, Option.none())
   }
 
   /** Sets a timer of the host, where `isLive` says so. */
@@ -83,6 +91,7 @@ export class Timer {
         if (child.unsafePoll() === null) (internals._children ??= new Set()).add(child)
       }
     }
+    if (Option.isSome(this.scope)) internals.setFiberRef(forkScope, this.scope)
     const id = this.firedAs
     if (id === undefined) return false
     const cause = this.fiber.getFiberRef(FiberRef.interruptedCause)
@@ -113,6 +122,12 @@ export const within = <A, E, R, E2>(
       return timed
     })
   )
+
+/** Effect's own, which it does not export. */
+const forkScope: FiberRef.FiberRef<Option.Option<unknown>> = globalValue(
+  Symbol.for("effect/FiberRef/currentForkScopeOverride"),
+  () => FiberRef.unsafeMake<Option.Option<unknown>>(Option.none())
+)
 
 const fire = (timer: Timer): void => timer.strike()
 
