@@ -121,6 +121,9 @@ export type Outcome =
  * @category models
  */
 export class Observation {
+  /**
+   * @since 0.1.0
+   */
   readonly observed: Observed
   constructor(value: number, unit: string, readonly problem?: string) {
     this.observed = { value, unit }

@@ -194,6 +194,9 @@ export const of = <I, S, E = never>(tag: Context.Tag<I, S>): Context.Tag<Of<I, E
  * @category errors
  */
 export class RestartFailed extends Error {
+  /**
+   * @since 0.1.0
+   */
   override readonly name = "RestartFailed"
   constructor(readonly restartable: string, override readonly cause: Cause.Cause<unknown>) {
     super(
