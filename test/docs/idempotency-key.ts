@@ -2,6 +2,7 @@
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Bulkhead from "@firebreak/core/Bulkhead"
 import * as Idempotency from "@firebreak/core/Idempotency"
 import * as IdempotencyKey from "@firebreak/http/IdempotencyKey"
 import * as SqlStore from "@firebreak/sql/SqlStore"
@@ -9,6 +10,7 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 
+declare const placeOrder: Effect.Effect<HttpServerResponse.HttpServerResponse>
 declare const charge: (amount: number, key: Option.Option<string>) => Effect.Effect<string>
 
 // #region usage
@@ -32,5 +34,17 @@ export const KeysLive = SqlStore.layerSqlite({ filename: "data/keys.db" })
 // #region usage
 export const patchProfile = HttpServerResponse.empty().pipe(
   IdempotencyKey.make({ operation: "profile", required: false, retention: "1 hour" })
+)
+// #endregion
+
+// #region usage
+class Orders extends Bulkhead.Tag("orders")<Orders>() {}
+
+export const createOrder = placeOrder.pipe(
+  Bulkhead.protect(Orders),
+  IdempotencyKey.make({
+    onUnknown: "escalate",
+    classifyFailure: (error) => error instanceof Bulkhead.BulkheadFull ? "not-started" : "unknown"
+  })
 )
 // #endregion

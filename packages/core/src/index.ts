@@ -232,6 +232,11 @@ export * as IdempotencyStore from "./IdempotencyStore.js"
 /**
  * @since 0.1.0
  */
+export * as InvalidOption from "./InvalidOption.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as LimitStrategy from "./LimitStrategy.js"
 
 /**

@@ -13,10 +13,10 @@ import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Deadline from "@firebreak/core/Deadline"
+import * as Check from "@firebreak/core/InvalidOption"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Check from "./internal/options.js"
 
 /**
  * @since 0.1.0
@@ -90,7 +90,7 @@ export const send = <E, R>(
  * @category combinators
  */
 export const receive = (options: Options = {}) => {
-  const max = Check.duration("DeadlineHttp.receive", "max", options.max ?? defaults.max, { min: 1 })
+  const max = Check.millis("DeadlineHttp.receive", "max", options.max ?? defaults.max, { min: 1 })
   return <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<Exclude<E, Deadline.DeadlineExceeded>, R> =>
     Effect.catchAll(
       Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>

@@ -6,9 +6,9 @@
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HealthCheck from "@firebreak/core/HealthCheck"
+import * as Check from "@firebreak/core/InvalidOption"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Options_ from "./internal/options.js"
 
 /**
  * @since 0.1.0
@@ -50,9 +50,7 @@ export const endpoint = <const D extends string = never>(
   options: Options<D> = {}
 ): HealthCheck.HealthCheck<HttpClient.HttpClient, D> => {
   const { body, status = isSuccess } = options
-  const below = Duration.toMillis(
-    Options_.duration("HttpHealthCheck", "below", options.below ?? defaults.below, { min: 1 })
-  )
+  const below = Check.millis("HttpHealthCheck", "below", options.below ?? defaults.below, { min: 1 })
   const question = typeof request === "string" || request instanceof URL ? HttpClientRequest.get(request) : request
 
   /** What is wrong with the answer, or `undefined`. */

@@ -15,10 +15,11 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Idempotency from "@firebreak/core/Idempotency"
 import type { IdempotencyStore } from "@firebreak/core/IdempotencyStore"
-import * as Rejection from "@firebreak/core/Rejection"
+import * as Check from "@firebreak/core/InvalidOption"
 import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
@@ -28,7 +29,6 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as BufferedRequest from "./internal/bufferedRequest.js"
 import * as Problems from "./internal/keyProblems.js"
-import * as Check from "./internal/options.js"
 import * as StructuredString from "./internal/structuredString.js"
 
 /**
@@ -58,10 +58,14 @@ export interface Options {
   /** For a request that finds its first one running: 409 at once, or `wait` for its response. Default `fail`. */
   readonly inFlight?: "fail" | "wait" | undefined
   /**
-   * What a status says. Default: 408, 425 and 429 are `not-started`, 5xx `unknown`, all others `recorded`. A handler that
-   * fails is `unknown`, or `not-started` where it was a `Rejection`.
+   * What a status says. Default: 408, 425 and 429 are `not-started`, 5xx `unknown`, all others `recorded`.
    */
   readonly classify?: ((status: number) => Classification) | undefined
+  /**
+   * What a failure of the handler says. Default `unknown`, also of a `Rejection`: that a call within the handler was not
+   * started says nothing of what the handler did before. With a defect or an interruption in it, it is `unknown` always.
+   */
+  readonly classifyFailure?: ((error: unknown) => "unknown" | "not-started") | undefined
   /**
    * After an unknown outcome, a crash among them: `retry` runs the handler again, which should send
    * `Idempotency.currentKey` on; `escalate` answers 500 until the key is reset. Default `retry`.
@@ -97,6 +101,7 @@ export const defaults = {
   inFlight: "fail",
   classify: (status: number): Classification =>
     status === 408 || status === 425 || status === 429 ? "not-started" : status >= 500 ? "unknown" : "recorded",
+  classifyFailure: (_error: unknown): "unknown" | "not-started" => "unknown",
   onUnknown: "retry",
   lease: "30 seconds",
   retention: "24 hours",
@@ -129,7 +134,8 @@ export const headers = {
  * `application/problem+json` (RFC 9457) with a `code`; the table is in `docs/idempotency-key.md`. Options that make no
  * sense throw.
  *
- * The handler's scope ends when it has given its response. Multipart bodies are refused with 415.
+ * Of a request with a key, the handler's scope ends when it has given its response; what passes keeps the app's own.
+ * Multipart bodies are refused with 415.
  *
  * @example
  * import * as HttpRouter from "@effect/platform/HttpRouter"
@@ -148,15 +154,16 @@ export const make = (options: Options = {}) => {
   const settings = resolve(options)
   return <E, R>(
     app: HttpApp.Default<E, R>
-  ): HttpApp.Default<E | HttpServerError.RequestError, Exclude<R, Scope.Scope> | IdempotencyStore> =>
-    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-      const through = Effect.scoped(app)
-      if (!settings.methods.has(request.method)) return through
+  ): HttpApp.Default<E | HttpServerError.RequestError, R | IdempotencyStore> =>
+    Effect.flatMap(HttpServerRequest.HttpServerRequest, (
+      request
+    ): HttpApp.Default<E | HttpServerError.RequestError, R | IdempotencyStore> => {
+      if (!settings.methods.has(request.method)) return app
       const field = request.headers[headers.key]
-      if (field === undefined) return settings.required ? settings.answer(Problems.missing()) : through
+      if (field === undefined) return settings.required ? settings.answer(Problems.missing()) : app
       const key = settings.parse(field)
       if (Either.isLeft(key)) return settings.answer(Problems.invalid(key.left))
-      if (request.headers["content-type"]?.startsWith("multipart/") === true) {
+      if (/^multipart\//i.test(request.headers["content-type"] ?? "")) {
         return settings.answer(Problems.multipart())
       }
       return Effect.flatMap(BufferedRequest.read(request, settings.maxRequestBody), (body) =>
@@ -175,10 +182,10 @@ type Settings = ReturnType<typeof resolve>
 const resolve = (options: Options) => {
   const name = "IdempotencyKey.make"
   const size = (option: "maxKeyLength" | "maxRequestBody" | "maxResponseBody") =>
-    Check.count(name, option, options[option] ?? defaults[option], { min: option === "maxKeyLength" ? 1 : 0 })
+    Check.whole(name, option, options[option] ?? defaults[option], { min: option === "maxKeyLength" ? 1 : 0 })
   const longest = size("maxKeyLength")
-  const retryAfter = Check.duration(name, "retryAfter", options.retryAfter ?? defaults.retryAfter, { min: 0 })
-  const again = { "retry-after": `${Math.ceil(Duration.toSeconds(retryAfter))}` }
+  const retryAfter = Check.millis(name, "retryAfter", options.retryAfter ?? defaults.retryAfter)
+  const again = { "retry-after": `${Math.ceil(retryAfter / 1_000)}` }
   return {
     operation: options.operation ?? defaults.operation,
     methods: new Set((options.methods ?? defaults.methods).map((method) => method.toUpperCase())),
@@ -186,9 +193,10 @@ const resolve = (options: Options) => {
     scope: options.scope,
     inFlight: options.inFlight ?? defaults.inFlight,
     classify: options.classify ?? defaults.classify,
+    classifyFailure: options.classifyFailure ?? defaults.classifyFailure,
     onUnknown: options.onUnknown ?? defaults.onUnknown,
-    lease: Check.duration(name, "lease", options.lease ?? defaults.lease, { min: 10 }),
-    retention: Check.duration(name, "retention", options.retention ?? defaults.retention, { min: 0 }),
+    lease: Check.millis(name, "lease", options.lease ?? defaults.lease, { min: 10 }),
+    retention: Check.millis(name, "retention", options.retention ?? defaults.retention, { min: 1 }),
     maxRequestBody: size("maxRequestBody"),
     maxResponseBody: size("maxResponseBody"),
     headers: (options.headers ?? defaults.headers).map((header) => header.toLowerCase()),
@@ -249,8 +257,7 @@ const carryOut = <E, R>(
       Effect.flatMap((exit) => {
         live = exit
         if (Exit.isFailure(exit)) {
-          const rejected = Option.exists(Cause.failureOption(exit.cause), Rejection.isRejection)
-          return Effect.fail(new NoOutcome({ classification: rejected ? "not-started" : "unknown" }))
+          return Effect.fail(new NoOutcome({ classification: ofCause(exit.cause, settings.classifyFailure) }))
         }
         const classification = settings.classify(exit.value.status)
         return classification === "recorded"
@@ -262,7 +269,7 @@ const carryOut = <E, R>(
       Idempotency.once({
         operation: settings.operation,
         key,
-        payload: { method: request.method, target: request.originalUrl, content },
+        payload: { method: request.method, target: targetOf(request.originalUrl), content },
         success: Kept,
         error: NoOutcome,
         classify: (error) => error.classification,
@@ -274,7 +281,7 @@ const carryOut = <E, R>(
     const scoped = settings.scope === undefined ? once : Idempotency.scoped(once, settings.scope(request))
     return Effect.matchEffect(scoped, {
       onSuccess: (kept) => {
-        const expires = { [headers.expires]: new Date(kept.at + Duration.toMillis(settings.retention)).toUTCString() }
+        const expires = { [headers.expires]: new Date(kept.at + settings.retention).toUTCString() }
         if (live !== undefined) {
           const stored = kept.body === null ? { [headers.stored]: "?0" } : {}
           return Effect.map(live, HttpServerResponse.setHeaders({ ...expires, ...stored }))
@@ -301,6 +308,13 @@ const carryOut = <E, R>(
       }
     })
   })
+
+/** Not started is only what failed so in all its parts: one that was interrupted or died may have done something. */
+const ofCause = <E>(cause: Cause.Cause<E>, classify: (error: E) => "unknown" | "not-started") => {
+  const failures = Chunk.toReadonlyArray(Cause.failures(cause))
+  const isWhole = failures.length > 0 && !Cause.isDie(cause) && !Cause.isInterrupted(cause)
+  return isWhole && failures.every((error) => classify(error) === "not-started") ? "not-started" : "unknown"
+}
 
 const keep = (
   { headers, maxResponseBody }: Settings,
@@ -331,6 +345,12 @@ const bytesOf = (body: HttpServerResponse.HttpServerResponse["body"]): Uint8Arra
     case "Stream":
       return undefined
   }
+}
+
+/** Path and query of a URL; some servers give the whole of it, and a client may come back by another host's name. */
+const targetOf = (url: string): string => {
+  const target = url.replace(/^[a-z][a-z\d+.-]*:\/\/[^/?#]*/i, "").replace(/#.*$/, "")
+  return target.startsWith("/") ? target : `/${target}`
 }
 
 /** The body as a value for the payload: JSON by its value, anything else by its bytes. */

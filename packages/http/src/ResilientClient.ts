@@ -26,6 +26,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as DeadlineHttp from "./DeadlineHttp.js"
+import * as StructuredString from "./internal/structuredString.js"
 import * as RetryAfter from "./RetryAfter.js"
 
 /**
@@ -55,7 +56,10 @@ export interface Options<R = never> extends Omit<Policy.Options<never, never>, "
   readonly whenOpen?: "fail" | "wait" | undefined
   /** The longest time of one attempt. Default 10 seconds. */
   readonly attemptTimeout?: Duration.DurationInput | undefined
-  /** Which responses are failed attempts. Default: those of status 408, 429 and 5xx. */
+  /**
+   * Which responses are failed attempts. Default: those of status 408, 429 and 5xx, and a 409 with `Retry-After` to a
+   * request with a key: an earlier attempt of it is still being carried out.
+   */
   readonly isTransient?: ((response: HttpClientResponse.HttpClientResponse) => boolean) | undefined
   /**
    * What a 429 says to the breaker. Default `ignore`: who asks callers to slow down is not down. To a throttle and a
@@ -69,6 +73,11 @@ export interface Options<R = never> extends Omit<Policy.Options<never, never>, "
    * `idempotency-key`; `false` for a dependency that does not heed keys, nothing is then sent or repeated on their behalf.
    */
   readonly idempotencyHeader?: string | false | undefined
+  /**
+   * Whether `Idempotency.currentKey` is sent in double quotes, as a structured-field string. Default: true in the header
+   * `idempotency-key`, as its IETF draft has it, and false in any other. A key that the request has is sent as it is.
+   */
+  readonly quotedKey?: boolean | undefined
   /**
    * Reads the body as part of the attempt, so that its timeout, breaker and retry cover the body too, and holds it in
    * memory. Default false.
@@ -202,7 +211,8 @@ const compile = (options: Options<any>): (self: Client) => Client => {
     backoff,
     buffered = defaults.buffered,
     idempotencyHeader: header = defaults.idempotencyHeader,
-    isTransient = isTransientStatus,
+    isTransient = (response) => isTransientStatus(response) || isInFlight(response),
+    quotedKey = header !== false && header.toLowerCase() === defaults.idempotencyHeader,
     rateLimited = defaults.rateLimited,
     repeatable = () => false,
     retryBudget: budget,
@@ -210,6 +220,10 @@ const compile = (options: Options<any>): (self: Client) => Client => {
     whenOpen,
     ...parts
   } = options
+  const hasKey = (request: Request) => header !== false && request.headers[header.toLowerCase()] !== undefined
+  /** The server has not ended an earlier attempt with this key, and says when to ask for its response. */
+  const isInFlight = ({ headers, request, status }: Response) =>
+    status === 409 && headers["retry-after"] !== undefined && hasKey(request)
   const schedule = Backoff.make<any, any>({
     ...defaults.backoff,
     ...backoff,
@@ -233,13 +247,13 @@ const compile = (options: Options<any>): (self: Client) => Client => {
   const once = policy(false)
   const isRepeatable = (request: Request) =>
     !isSpentOnce(request) &&
-    (idempotentMethods.has(request.method) ||
-      (header !== false && request.headers[header.toLowerCase()] !== undefined) ||
-      repeatable(request))
+    (idempotentMethods.has(request.method) || hasKey(request) || repeatable(request))
 
   return (self) =>
     (sendDeadline ? DeadlineHttp.send(self) : self).pipe(
-      HttpClient.mapRequestEffect((request) => header === false ? Effect.succeed(request) : withKey(request, header)),
+      HttpClient.mapRequestEffect((request) =>
+        header === false ? Effect.succeed(request) : withKey(request, header, quotedKey)
+      ),
       HttpClient.transform((response: Effect.Effect<Response, any, any>, request) => {
         const judged = Effect.flatMap(
           response,
@@ -262,12 +276,15 @@ const isTransientStatus = ({ status }: Response): boolean =>
 const isSpentOnce = ({ body }: Request): boolean =>
   body._tag === "Raw" && Predicate.hasProperty(body.body, Symbol.asyncIterator)
 
-const withKey = (request: Request, header: string): Effect.Effect<Request> =>
+const withKey = (request: Request, header: string, quoted: boolean): Effect.Effect<Request> =>
   safeMethods.has(request.method) || request.headers[header.toLowerCase()] !== undefined
     ? Effect.succeed(request)
     : Effect.map(
       Idempotency.currentKey,
-      Option.match({ onNone: () => request, onSome: (key) => HttpClientRequest.setHeader(request, header, key) })
+      Option.match({
+        onNone: () => request,
+        onSome: (key) => HttpClientRequest.setHeader(request, header, quoted ? StructuredString.serialize(key) : key)
+      })
     )
 
 const isRetryable = (error: unknown, isTransient: (response: Response) => boolean): boolean => {
@@ -289,6 +306,8 @@ const verdictOf = (
   // a request that cannot be encoded never reached the dependency
   if (error._tag === "RequestError") return error.reason === "Transport" ? "failure" : "ignore"
   if (error.response.status === 429) return rateLimited
+  // a dependency that answers of what it is at work on is up
+  if (error.response.status === 409) return "success"
   return error.reason === "StatusCode" && isTransient(error.response) ? "failure" : "success"
 }
 

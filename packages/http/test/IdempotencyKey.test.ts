@@ -1,4 +1,5 @@
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
@@ -6,6 +7,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import { describe, expect, it } from "@effect/vitest"
 import * as Idempotency from "@firebreak/core/Idempotency"
 import { IdempotencyStore, makeMemory } from "@firebreak/core/IdempotencyStore"
+import { InvalidOption } from "@firebreak/core/InvalidOption"
 import * as Rejection from "@firebreak/core/Rejection"
 import * as StoreError from "@firebreak/core/StoreError"
 import * as IdempotencyKey from "@firebreak/http/IdempotencyKey"
@@ -56,6 +58,29 @@ const serve = (handler: Handler, options?: IdempotencyKey.Options, path: `/${str
         return { status: response.status, headers: response.headers, body: await response.text() }
       })
   })
+
+/** The same without sockets, on the Fetch API: `ask` gives it a request. */
+const serveWeb = (
+  handler: Effect.Effect<
+    HttpServerResponse.HttpServerResponse,
+    unknown,
+    HttpServerRequest.HttpServerRequest | Scope.Scope
+  >,
+  options?: IdempotencyKey.Options
+) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => HttpApp.toWebHandlerLayer(IdempotencyKey.make(options)(handler), Idempotency.layerMemory)),
+      ({ dispose }) => Effect.promise(dispose)
+    ),
+    ({ handler }) => (url: string, init: RequestInit & { readonly key?: string } = {}) => {
+      const headers = { ...init.headers, ...(init.key === undefined ? {} : { "idempotency-key": init.key }) }
+      return Effect.promise(async () => {
+        const response = await handler(new Request(url, { method: "POST", ...init, headers }))
+        return { status: response.status, headers: response.headers, body: await response.text() }
+      })
+    }
+  )
 
 /** A handler that counts its runs and says what it was given. */
 const counting = () => {
@@ -257,6 +282,31 @@ describe("IdempotencyKey", () => {
       ])
     }))
 
+  test("a Rejection from within the handler is an unknown outcome: what the handler did before it happens once", () =>
+    Effect.gen(function*() {
+      let charged = 0
+      const handler = Effect.suspend(() => (charged++, Effect.fail(new Full())))
+      const ask = yield* serve(handler, { onUnknown: "escalate" })
+      for (let i = 0; i < 3; i++) expect((yield* ask({ key: `"a"` })).status).toBe(500)
+      expect(problem(yield* ask({ key: `"a"` }))).toBe("idempotency-outcome-unknown")
+      expect(charged).toBe(1)
+    }))
+
+  test("runs again after a failure that `classifyFailure` knows to come before all else, if that is all of it", () =>
+    Effect.gen(function*() {
+      const full = Effect.fail(new Full())
+      const outcomes: Array<Handler> = [full, full, Effect.all([Effect.die("bug"), full], { concurrency: 2 })]
+        .map(Effect.as(HttpServerResponse.empty()))
+      const options = {
+        onUnknown: "escalate",
+        classifyFailure: (error: unknown) => error instanceof Full ? "not-started" : "unknown"
+      } as const
+      const ask = yield* serve(Effect.suspend(() => outcomes.shift()!), options)
+      for (let i = 0; i < 5; i++) expect((yield* ask({ key: `"a"` })).status).toBe(500)
+      expect(outcomes.length).toBe(0)
+      expect(problem(yield* ask({ key: `"a"` }))).toBe("idempotency-outcome-unknown")
+    }))
+
   test("runs nothing again after an unknown outcome where that is escalated", () =>
     Effect.gen(function*() {
       let runs = 0
@@ -298,6 +348,8 @@ describe("IdempotencyKey", () => {
       const form = new FormData()
       form.set("a", "b")
       expect(problem(yield* ask({ key: `"a"`, body: form }))).toBe("idempotency-key-multipart")
+      const shouted = { body: "--x--", headers: { "content-type": "Multipart/Form-Data; boundary=x" } }
+      expect(problem(yield* ask({ key: `"a"`, ...shouted }))).toBe("idempotency-key-multipart")
       expect(counted.runs).toBe(0)
       expect((yield* ask({ key: `"a"`, body: "x".repeat(100) })).status).toBe(201)
     }))
@@ -385,9 +437,52 @@ describe("IdempotencyKey", () => {
       expect(refused.headers.get("link")).toBe(`<https://api.example.com/idempotency>; rel="describedby"`)
     }))
 
+  it.scopedLive("takes a web request without a body for one of no bytes", () =>
+    Effect.gen(function*() {
+      const counted = counting()
+      const ask = yield* serveWeb(counted.handler)
+      const first = yield* ask("http://a/payments", { key: `"a"` })
+      expect([first.status, first.body]).toEqual([201, `{"run":1,"body":""}`])
+      expect((yield* ask("http://a/payments", { key: `"a"` })).headers.get("idempotency-replayed")).toBe("true")
+      expect((yield* ask("http://a/payments", { key: `"a"`, body: "x" })).status).toBe(422)
+    }))
+
+  it.scopedLive("a web request is the same by another scheme or host, and another one by its path or query", () =>
+    Effect.gen(function*() {
+      const counted = counting()
+      const ask = yield* serveWeb(counted.handler)
+      const statuses = yield* Effect.forEach(
+        ["http://a/pay?x=1", "https://b.example:8443/pay?x=1#top", "http://a/pay?x=2", "http://a/pays?x=1"],
+        (url) => Effect.map(ask(url, { key: `"a"`, body: "{}" }), ({ status }) => status)
+      )
+      expect(statuses).toEqual([201, 201, 422, 422])
+      expect(counted.runs).toBe(1)
+    }))
+
+  it.scopedLive("what passes keeps its scope until its body is written", () =>
+    Effect.gen(function*() {
+      const log: Array<string> = []
+      const tell = (what: string) => Effect.sync(() => void log.push(what))
+      const streaming = Effect.as(
+        Effect.acquireRelease(tell("open"), () => tell("close")),
+        HttpServerResponse.stream(Stream.fromEffect(Effect.as(tell("read"), new Uint8Array([120]))))
+      )
+      const ask = yield* serveWeb(streaming, { required: false })
+      for (const method of ["GET", "POST"]) {
+        expect((yield* ask("http://a/file", { method })).body).toBe("x")
+        yield* Effect.repeat(Effect.yieldNow(), { until: () => log.length === 3 })
+        expect(log.splice(0)).toEqual(["open", "read", "close"])
+      }
+    }))
+
   it("refuses options that make no sense, by name and value", () => {
     expect(() => IdempotencyKey.make({ lease: "1 millis" })).toThrow("IdempotencyKey.make: lease")
-    expect(() => IdempotencyKey.make({ retention: Infinity })).toThrow("retention")
+    for (const retention of [Infinity, 0, -1, NaN, "-1 hour"] as const) {
+      expect(() => IdempotencyKey.make({ retention })).toThrow(
+        "IdempotencyKey.make: retention must be a finite duration"
+      )
+    }
+    expect(() => IdempotencyKey.make({ retryAfter: NaN })).toThrow(InvalidOption)
     expect(() => IdempotencyKey.make({ maxKeyLength: 0 })).toThrow("maxKeyLength must be a whole number of at least 1")
     expect(() => IdempotencyKey.make({ maxRequestBody: -1 })).toThrow("maxRequestBody")
   })

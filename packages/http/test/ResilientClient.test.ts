@@ -418,9 +418,53 @@ describe("ResilientClient: what may be repeated", () => {
     Effect.map(
       Effect.provideService(attempts(HttpClientRequest.post(url)), Idempotency.currentKey, Option.some("action")),
       (keys) => {
-        expect(keys).toEqual(["action", "action", "action"])
+        expect(keys).toEqual([`"action"`, `"action"`, `"action"`])
       }
     ))
+
+  it.effect("an action's key goes in quotes where the draft's header carries it, else as `quotedKey` says", () =>
+    Effect.gen(function*() {
+      const sent = ({ idempotencyHeader = "idempotency-key", quotedKey }: {
+        readonly idempotencyHeader?: string
+        readonly quotedKey?: boolean
+      }) =>
+        Effect.gen(function*() {
+          const vendor = fake()
+          yield* ResilientClient.protect(vendor.client, { breaker: Vendor, idempotencyHeader, quotedKey }).post(url)
+          return vendor.headers(idempotencyHeader.toLowerCase())[0]
+        })
+      expect(yield* sent({})).toBe(String.raw`"a\"b"`)
+      expect(yield* sent({ idempotencyHeader: "Idempotency-Key" })).toBe(String.raw`"a\"b"`)
+      expect(yield* sent({ quotedKey: false })).toBe(`a"b`)
+      expect(yield* sent({ idempotencyHeader: "x-request-id" })).toBe(`a"b`)
+      expect(yield* sent({ idempotencyHeader: "x-request-id", quotedKey: true })).toBe(String.raw`"a\"b"`)
+    }).pipe(Effect.provideService(Idempotency.currentKey, Option.some(`a"b`)), Effect.provide(VendorLive)))
+
+  it.effect("a request whose key is in flight is, until the server has its response; the breaker counts successes", () =>
+    Effect.gen(function*() {
+      const inFlight = { status: 409, headers: { "retry-after": "3" } }
+      const vendor = fake("hang", inFlight, inFlight, 201)
+      const client = ResilientClient.protect(vendor.client, {
+        breaker: Vendor,
+        attemptTimeout: "2 seconds",
+        backoff: steady
+      })
+      const keyed = HttpClientRequest.post(url).pipe(HttpClientRequest.setHeader("idempotency-key", `"k"`))
+      expect(statusOf(yield* ended(client.execute(keyed)))).toBe(201)
+      expect(vendor.times()).toEqual([0, 3_000, 6_000, 10_000])
+      expect(yield* stats).toMatchObject({ failures: 1, successes: 3 })
+    }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("any other 409 is an answer", () =>
+    Effect.gen(function*() {
+      const conflict = { status: 409, headers: { "retry-after": "3" } }
+      const keyless = fake(conflict)
+      expect((yield* ResilientClient.protect(keyless.client, { breaker: Vendor }).put(url)).status).toBe(409)
+      const final = fake(409)
+      const client = ResilientClient.protect(final.client, { breaker: Vendor })
+      expect((yield* client.post(url, { headers: { "idempotency-key": `"k"` } })).status).toBe(409)
+      expect(yield* stats).toMatchObject({ calls: 2, successes: 2 })
+    }).pipe(Effect.provide(VendorLive)))
 
   it.effect("the request's own key goes before that of the action, and reads carry none", () =>
     Effect.gen(function*() {

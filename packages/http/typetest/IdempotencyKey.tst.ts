@@ -8,9 +8,9 @@ import { describe, expect, test } from "tstyche"
 declare const app: HttpApp.Default<"not found", "database" | Scope.Scope>
 
 describe("IdempotencyKey", () => {
-  test("adds the store and what reading the body fails with; the scope is the handler's own", () => {
+  test("adds the store and what reading the body fails with; the scope stays that of the app, for what passes", () => {
     expect(IdempotencyKey.make()(app)).type.toBe<
-      HttpApp.Default<"not found" | HttpServerError.RequestError, "database" | IdempotencyStore>
+      HttpApp.Default<"not found" | HttpServerError.RequestError, "database" | Scope.Scope | IdempotencyStore>
     >()
   })
 
@@ -19,6 +19,10 @@ describe("IdempotencyKey", () => {
       classify: (status: number) => status === 404 ? "not-started" : "recorded"
     })
     expect(IdempotencyKey.make).type.not.toBeCallableWith({ classify: () => "failed" })
+    expect(IdempotencyKey.make).type.toBeCallableWith({
+      classifyFailure: (error: unknown) => error === "full" ? "not-started" : "unknown"
+    })
+    expect(IdempotencyKey.make).type.not.toBeCallableWith({ classifyFailure: () => "recorded" })
     expect(IdempotencyKey.make).type.not.toBeCallableWith({ onUnknown: "probe" })
   })
 })

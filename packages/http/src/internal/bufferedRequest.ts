@@ -3,6 +3,7 @@ import * as RequestError from "@effect/platform/HttpServerError"
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as UrlParams from "@effect/platform/UrlParams"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 
 /**
@@ -14,6 +15,10 @@ export const read = (
   limit: number
 ): Effect.Effect<Uint8Array | undefined, RequestError.RequestError> => {
   if (Number(request.headers["content-length"] ?? 0) > limit) return Effect.succeed(undefined)
+  // a web request without a body has no stream either
+  if (Predicate.hasProperty(request.source, "body") && request.source.body === null) {
+    return Effect.succeed(new Uint8Array())
+  }
   const chunks: Array<Uint8Array> = []
   let length = 0
   return Effect.map(

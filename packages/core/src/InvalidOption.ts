@@ -1,0 +1,127 @@
+/**
+ * Faults in the options of a constructor: the error that is thrown, and the checks that throw it. For constructors of
+ * other packages too, so that all of them take and refuse the same, in the same words.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import { errorText } from "./internal/errorText.js"
+
+/**
+ * A fault in the options of a constructor. Thrown, for it is the program that is wrong; the message names the constructor,
+ * the option, what is allowed and what was given.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidOption extends Error {
+  override readonly name = "InvalidOption"
+}
+
+/**
+ * A finite duration in milliseconds, at least `min` (default 0).
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const millis = (
+  module: string,
+  option: string,
+  value: Duration.DurationInput,
+  options?: { readonly min?: number }
+): number => {
+  const min = options?.min ?? 0
+  let decoded: number
+  try {
+    decoded = Duration.toMillis(Duration.decode(value))
+  } catch {
+    throw new InvalidOption(`${module}: ${option} must be a duration, got ${show(value)}`)
+  }
+  // Duration.decode clamps NaN and what is negative to zero; such input is a mistake, not a zero
+  if (isNegative(value) || !Number.isFinite(decoded) || decoded < min) {
+    throw new InvalidOption(`${module}: ${option} must be a finite duration of at least ${min} ms, got ${show(value)}`)
+  }
+  return decoded
+}
+
+/**
+ * A whole number, at least `min`; `Infinity` only where `infinite` says so.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const whole = (
+  module: string,
+  option: string,
+  value: number,
+  options: { readonly min: number; readonly infinite?: boolean }
+): number => {
+  if (options.infinite === true && value === Infinity) return value
+  if (!Number.isSafeInteger(value) || value < options.min) {
+    throw new InvalidOption(
+      `${module}: ${option} must be a whole number of at least ${options.min}, got ${show(value)}`
+    )
+  }
+  return value
+}
+
+/**
+ * A finite number within `[min, max]`.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const between = (
+  module: string,
+  option: string,
+  value: number,
+  options: { readonly min: number; readonly max: number }
+): number => {
+  if (!(value >= options.min && value <= options.max)) {
+    throw new InvalidOption(
+      `${module}: ${option} must be between ${options.min} and ${options.max}, got ${show(value)}`
+    )
+  }
+  return value
+}
+
+/**
+ * A name that is not empty.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const name = (module: string, option: string, value: string): string => {
+  if (typeof value !== "string" || value.trim() === "") {
+    throw new InvalidOption(`${module}: ${option} must be a name that is not empty, got ${show(value)}`)
+  }
+  return value
+}
+
+/**
+ * No key but those of `options`: a mistyped option is a fault, not something to pass over.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const known = (module: string, given: object, options: Readonly<Record<string, true>>): void => {
+  for (const key of Object.keys(given)) {
+    if (!Object.hasOwn(options, key)) throw new InvalidOption(`${module}: there is no option ${show(key)}`)
+  }
+}
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+/** Whether a duration is given by a number that is negative, or none at all. */
+const isNegative = (value: Duration.DurationInput): boolean => {
+  if (typeof value === "number" || typeof value === "bigint") return !(value >= 0)
+  if (typeof value === "string") return value.trimStart().startsWith("-")
+  return Array.isArray(value) && value.some((part) => !(part >= 0))
+}
+
+const show = (value: unknown): string => {
+  if (typeof value === "string") return JSON.stringify(value)
+  return Duration.isDuration(value) ? Duration.format(value) : errorText(value)
+}
