@@ -20,6 +20,7 @@ import * as State from "./FailoverState.js"
 import { bounded } from "./internal/bounded.js"
 import { closeOver } from "./internal/closeOver.js"
 import * as Check from "./internal/options.js"
+import { swapping } from "./internal/swapping.js"
 import * as Time from "./internal/time.js"
 import * as Remedy from "./Remedy.js"
 
@@ -287,7 +288,7 @@ export const layer = <I, S extends Swappable<S>, E1, R1, E2 = never, R2 = never,
     const backups: Record<string, S> = {}
     for (const [name, layer] of Object.entries(options.backups)) backups[name] = yield* service(layer)
     const failover = yield* make({ ...options, name: options.name ?? tag.key, primary, backups })
-    return Context.make(of(tag), failover).pipe(Context.add(tag, swapping(primary, failover)))
+    return Context.make(of(tag), failover).pipe(Context.add(tag, swapping(primary, failover.use)))
   }))
 
 // -----------------------------------------------------------------------------
@@ -297,24 +298,3 @@ export const layer = <I, S extends Swappable<S>, E1, R1, E2 = never, R2 = never,
 const primary = "primary"
 
 const monotonic = Effect.withFiberRuntime<number>((fiber) => Effect.succeed(Time.monotonicMillis(fiber)))
-
-type Method = (...args: Array<unknown>) => Effect.Effect<unknown>
-type Members = Record<PropertyKey, Effect.Effect<unknown> | Method>
-
-/** A service with the members of `like`, each of which goes to the active implementation when it is run. */
-const swapping = <S extends Swappable<S>>(like: S, failover: Failover<S>): S => {
-  const members: Members = {}
-  const swap = (key: PropertyKey) => {
-    const member = (implementation: S) => (implementation as unknown as Members)[key]!
-    members[key] = typeof member(like) === "function"
-      ? (...args) => failover.use((implementation) => (member(implementation) as Method).apply(implementation, args))
-      : failover.use((implementation) => member(implementation) as Effect.Effect<unknown>)
-  }
-  for (let level: object | null = like; level !== null && level !== Object.prototype;) {
-    for (const key of Reflect.ownKeys(level)) {
-      if (key !== "constructor" && !Object.hasOwn(members, key)) swap(key)
-    }
-    level = Object.getPrototypeOf(level)
-  }
-  return members as unknown as S
-}

@@ -155,7 +155,6 @@ export interface Action<Payload, A, E, R> {
  * import * as Idempotency from "@firebreak/core/Idempotency"
  * import * as Effect from "effect/Effect"
  * import * as Schema from "effect/Schema"
-import * as SchemaAST from "effect/SchemaAST"
  *
  * const RestartPods = Idempotency.make("restart_pods", {
  *   payload: Schema.Struct({ incident: Schema.String, service: Schema.String }),
@@ -230,7 +229,6 @@ export const make = <
  * import * as Idempotency from "@firebreak/core/Idempotency"
  * import * as Effect from "effect/Effect"
  * import * as Schema from "effect/Schema"
-import * as SchemaAST from "effect/SchemaAST"
  *
  * const program = Idempotency.once(
  *   { operation: "clear_cache", key: "INC-1", payload: { cluster: "sessions" }, success: Schema.String },
