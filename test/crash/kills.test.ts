@@ -13,8 +13,13 @@ harmful("kill -9 at a random moment", async ({ between, injected, note, random }
   let starts = 0
   for (let done = 0; done < kills;) {
     starts++
-    // some runs more each time, so that every process begins new ones and takes up old ones
-    const child = travel({ file, port: ledger.port, runs: runs.slice(0, done + 8), concurrency: between(1, 8) })
+    // new runs each time; those left behind are taken up first
+    const child = travel({
+      file,
+      port: ledger.port,
+      runs: runs.slice(Math.max(0, done - 8), done + 8),
+      concurrency: between(1, 8)
+    })
     // now and then while it starts, mostly while it works
     if (random() < 0.1) await sleep(between(0, 300))
     else {
@@ -64,7 +69,12 @@ harmful("a power cut at a random moment", async ({ between, injected, note, skip
   const file = Path.join(disk.directory, "store", "firebreak.db")
   const runs = names(cuts * 2)
   for (let cut = 0; cut < cuts; cut++) {
-    const child = travel({ file, port: ledger.port, runs: runs.slice(0, cut * 2 + 8), concurrency: between(1, 8) })
+    const child = travel({
+      file,
+      port: ledger.port,
+      runs: runs.slice(Math.max(0, cut * 2 - 8), cut * 2 + 8),
+      concurrency: between(1, 8)
+    })
     await Promise.race([child.ended, new Promise<void>((resolve) => whenOpen(child, resolve))])
     await sleep(between(0, 150))
     disk.cut()

@@ -57,7 +57,7 @@ harmful("kill -9 at a random moment, on PostgreSQL", async ({ between, injected,
   const env = { JOURNEY_LEASE: "500" }
   for (let done = 0; done < kills; done++) {
     const child = travel(
-      { ...store, port: ledger.port, runs: runs.slice(0, done + 4), concurrency: between(1, 8) },
+      { ...store, port: ledger.port, runs: runs.slice(Math.max(0, done - 8), done + 4), concurrency: between(1, 8) },
       { env }
     )
     await eventually(() => child.said.length > 0 || child.hasEnded())
