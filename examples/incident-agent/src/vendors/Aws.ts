@@ -4,6 +4,9 @@
  *
  * @since 0.1.0
  */
+import * as RetryAfter from "@firebreak/http/RetryAfter"
+import type { isThrottlingError } from "@smithy/core/retry"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -126,19 +129,24 @@ interface ClientOptions {
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string }
 }
 
-/** A client that is made at its first use and destroyed with the scope. */
+/**
+ * A client that is made at its first use and destroyed with the scope. What is kept is the promise of it: a caller that is
+ * interrupted leaves it to the others, and one that failed is made anew.
+ */
 const client = <A extends { readonly client: { readonly destroy: () => void } }>(
   vendor: "ecs" | "elasticache",
   make: (options: ClientOptions) => Promise<A>
 ) =>
   Effect.gen(function*() {
     const config = yield* VendorConfig
-    let made: A | undefined
-    yield* Effect.addFinalizer(() => Effect.sync(() => made?.client.destroy()))
+    let made: Promise<A> | undefined
+    yield* Effect.addFinalizer(() =>
+      Effect.promise(async () => made?.then(({ client }) => client.destroy(), () => undefined))
+    )
     // the SDK warns on standard error that its releases of 2027 will not run on Node 20; the one installed here does
     process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true"
-    return yield* Effect.cached(Effect.promise(async () =>
-      made = await make({
+    return Effect.promise(() =>
+      made ??= make({
         endpoint: config.url(vendor),
         region: config.awsRegion,
         maxAttempts: 1,
@@ -146,45 +154,46 @@ const client = <A extends { readonly client: { readonly destroy: () => void } }>
           accessKeyId: Redacted.value(config.awsAccessKeyId),
           secretAccessKey: Redacted.value(config.awsSecretAccessKey)
         }
+      }).catch((error) => {
+        made = undefined
+        throw error
       })
-    ))
+    )
   })
 
 const through =
   (protect: ReturnType<typeof VendorCall.make<"aws">>) =>
   <A>(operation: string, send: (signal: AbortSignal) => Promise<A>) =>
-    Effect.tryPromise({ try: send, catch: (error) => toVendorError(operation, error) }).pipe(protect(operation))
+    Effect.tryPromise({ try: send, catch: (error) => error as SdkError }).pipe(
+      Effect.catchAll((error) => Effect.flatMap(toVendorError(operation, error), Effect.fail)),
+      protect(operation)
+    )
 
 const call = through(VendorCall.make(VendorParts.Aws))
 
 /** For what has no key and acts each time it arrives. */
 const callOnce = through(VendorCall.make(VendorParts.Aws, "once"))
 
-/** AWS's names for "not now". */
-const throttles = new Set([
-  "Throttling",
-  "ThrottlingException",
-  "ThrottledException",
-  "RequestLimitExceeded",
-  "TooManyRequestsException",
-  "SlowDown"
-])
+/** What the SDK throws: an answer that is an error, or what became of the connection. */
+type SdkError = Parameters<typeof isThrottlingError>[0]
 
-const toVendorError = (operation: string, error: unknown): VendorError => {
-  const { $metadata, $response, message, name } = error as {
-    readonly name?: string
-    readonly message?: string
-    readonly $metadata?: { readonly httpStatusCode?: number }
-    readonly $response?: { readonly headers?: Readonly<Record<string, string>> }
-  }
-  const status = $metadata?.httpStatusCode
-  const asked = Number($response?.headers?.["x-amz-retry-after"])
-  return new VendorError({
-    vendor: "aws",
-    operation,
-    kind: throttles.has(name ?? "") ? "throttled" : status === undefined || status >= 500 ? "unavailable" : "refused",
-    detail: `${name ?? "Error"}: ${message ?? String(error)}`,
-    ...(status !== undefined && { status }),
-    ...(asked > 0 && { retryAfterMillis: Duration.toMillis(asked) })
+const toVendorError = (operation: string, error: SdkError) =>
+  Effect.gen(function*() {
+    const sdk = yield* Effect.promise(() => import("@smithy/core/retry"))
+    const { $metadata, $response, message, name } = error
+    const status = $metadata?.httpStatusCode
+    const asked = RetryAfter.fromHeaders($response?.headers ?? {}, yield* Clock.currentTimeMillis)
+    return new VendorError({
+      vendor: "aws",
+      operation,
+      // which names mean "not now" and which "perhaps later" is for the SDK to know
+      kind: sdk.isThrottlingError(error)
+        ? "throttled"
+        : status === undefined || status === 408 || status >= 500 || sdk.isTransientError(error)
+        ? "unavailable"
+        : "refused",
+      detail: `${name}: ${message}`,
+      ...(status !== undefined && { status }),
+      ...(Option.isSome(asked) && { retryAfterMillis: Duration.toMillis(asked.value) })
+    })
   })
-}
