@@ -100,8 +100,8 @@ const mutants = [
   [
     "policy: retries what was rejected",
     "internal/policyCall.ts",
-    "if (Rejection.isRejection(failure)) {",
-    "if (Math.min() < 0) {",
+    "if (Rejection.isRejection(failure)) return this.rejected(failure, cause)",
+    "",
     ["Policy.test"]
   ],
   [
@@ -114,9 +114,51 @@ const mutants = [
   [
     "policy: nested retries multiply",
     "internal/policyCall.ts",
-    "if (RetryBudget.unsafeIsRetrying(this.fiber, budget.name)) return false",
+    "if (this.isNested) return false",
     "",
     ["PolicyParts"]
+  ],
+  [
+    "policy: nested calls are counted each",
+    "internal/policyCall.ts",
+    "if (!this.isNested) this.parts.budget?.unsafeCalled",
+    "this.parts.budget?.unsafeCalled",
+    ["Policy.test"]
+  ],
+  [
+    "policy: a retry is refunded whenever it is turned away",
+    "internal/policyCall.ts",
+    "    this.begun = false\n    if (",
+    "    if (this.paid !== undefined) this.parts.budget!.unsafeRefund(this.paid, this.fiber)\n    if (",
+    ["PolicyParts"]
+  ],
+  [
+    "policy: a retry that a part within turned away is not refunded",
+    "internal/policyCall.ts",
+    "    this.begun = false\n    if (",
+    "    if (",
+    ["RetryBudget"]
+  ],
+  [
+    "policy: a retry that ran is refunded",
+    "internal/policyCall.ts",
+    "this.begun = true",
+    "",
+    ["PolicyParts"]
+  ],
+  [
+    "policy: an interruption passes by the refund",
+    "internal/policyCall.ts",
+    "return this.masked || this.parts.budget === undefined\n",
+    "return Math.max() < 0\n",
+    ["RetryBudget"]
+  ],
+  [
+    "policy: a probe is waited for until it has timed out",
+    "internal/policyCall.ts",
+    "rejection.reason !== \"probing\"",
+    "true",
+    ["Policy.test"]
   ],
   [
     "bulkhead: a waiter that left keeps its permit",

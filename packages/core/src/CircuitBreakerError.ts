@@ -23,7 +23,7 @@ import * as Rejection from "./Rejection.js"
 export class CircuitOpen extends Data.TaggedError("CircuitOpen")<{
   readonly breaker: string
   readonly reason: "open" | "probing" | "recovering" | "forced"
-  /** When a call may pass; infinite while held open by hand. */
+  /** When a call may pass, at the latest; infinite while held open by hand. A probe may end, and a ramp let it by, sooner. */
   readonly retryAfter: Duration.Duration
   /** The failure that opened the circuit, if one did. */
   readonly lastFailure: Option.Option<unknown>

@@ -55,7 +55,8 @@ export interface Retry<in E, out R> {
   readonly budget?: Part<any, RetryBudget.RetryBudget> | undefined
   /**
    * What to do when the circuit turns an attempt away: `fail` at once (default), or `wait` as long as it says and try
-   * again. With `wait` set a `deadline`: an outage is waited out otherwise, however long it is.
+   * again. One that is probing or recovering is tried every 50 to 100 ms at first, at last every 2.5 to 5 seconds. With
+   * `wait` set a `deadline`: an outage is waited out otherwise, however long it is.
    */
   readonly whenOpen?: "fail" | "wait" | undefined
   /**
@@ -101,7 +102,9 @@ export interface Options<E, R> {
   readonly classify?: ((error: E, part: Judge) => CircuitBreaker.Verdict) | undefined
   /**
    * How an attempt is cut short: by a timer that interrupts the fiber it runs in (default), or by `Effect.timeout`, in a
-   * fiber of its own. They behave the same; the second costs twelve times as much.
+   * fiber of its own, which costs twelve times as much. They differ in the fibers that an attempt forks and does not wait
+   * for: by `timer` they are the caller's, and after an attempt that ended in time go on, also beside the next attempts,
+   * until the caller's fiber ends; by `fiber` they end with their attempt. An attempt that is cut ends its own by either.
    */
   readonly timeoutBy?: "timer" | "fiber" | undefined
 }
@@ -274,15 +277,20 @@ export const make = <const O extends AnyOptions>(
   const partsOf = resolver(options)
   const { budget } = options.retry ?? {}
   const alwaysHolds = options.bulkhead !== undefined || options.attemptTimeout !== undefined
-  const call = alwaysHolds
-    ? (effect: Effect.Effect<any, any, any>) =>
-      Effect.uninterruptibleMask((restore) => {
-        // the fiber that runs this very function; a frame to ask for it costs as much as the rest of the mask
-        const fiber = Option.getOrThrow(Fiber.getCurrentFiber())
-        return new Call(compiled, partsOf(fiber), effect, fiber).startMasked(restore)
-      })
-    : (effect: Effect.Effect<any, any, any>) =>
-      Effect.withFiberRuntime<any, any, any>((fiber) => new Call(compiled, partsOf(fiber), effect, fiber).start())
+  const caller = (isNested: boolean) =>
+    alwaysHolds
+      ? (effect: Effect.Effect<any, any, any>) =>
+        Effect.uninterruptibleMask((restore) => {
+          // the fiber that runs this very function; a frame to ask for it costs as much as the rest of the mask
+          const fiber = Option.getOrThrow(Fiber.getCurrentFiber())
+          return new Call(compiled, partsOf(fiber), effect, fiber, isNested).startMasked(restore)
+        })
+      : (effect: Effect.Effect<any, any, any>) =>
+        Effect.withFiberRuntime<any, any, any>((fiber) =>
+          new Call(compiled, partsOf(fiber), effect, fiber, isNested).start()
+        )
+  const call = caller(false)
+  const nested = caller(true)
   // an inner retry of the same budget must see this one
   const policy = budget === undefined ?
     call :
@@ -290,7 +298,7 @@ export const make = <const O extends AnyOptions>(
       Effect.withFiberRuntime<any, any, any>((fiber) => {
         const { name } = partsOf(fiber).budget!
         return RetryBudget.unsafeIsRetrying(fiber, name)
-          ? call(effect)
+          ? nested(effect)
           : call(RetryBudget.withRetrying(effect, name))
       })
   // which errors and services a call gains follows from the options, by the types above and not by inference

@@ -2,16 +2,21 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Backoff from "@firebreak/core/Backoff"
 import * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
 import * as ConcurrencyLimit from "@firebreak/core/ConcurrencyLimit"
+import * as Deadline from "@firebreak/core/Deadline"
 import * as Events from "@firebreak/core/Events"
 import * as Policy from "@firebreak/core/Policy"
+import * as RateLimit from "@firebreak/core/RateLimit"
+import * as RetryBudget from "@firebreak/core/RetryBudget"
 import * as Throttle from "@firebreak/core/Throttle"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { pipe } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
 import * as TestClock from "effect/TestClock"
 
 class Vendor extends CircuitBreaker.Tag("vendor")<Vendor>() {}
@@ -38,6 +43,25 @@ const script = (...statuses: ReadonlyArray<number>) => {
   })
   return { attempts, call }
 }
+
+/** A circuit that has just opened. */
+const tripped = (options: CircuitBreaker.Options) =>
+  Effect.tap(
+    CircuitBreaker.make({ name: "vendor", trip: CircuitBreaker.consecutive(1), successThreshold: 1, ...options }),
+    (breaker) => Effect.ignore(breaker.protect(Effect.fail("down")))
+  )
+
+/** Waits for the circuit; a retry takes 20 seconds. */
+const patient = (breaker: CircuitBreaker.CircuitBreaker, budget?: RetryBudget.RetryBudget) =>
+  Policy.make({
+    retry: {
+      schedule: Backoff.make({ base: "20 seconds", jitter: "none", maxRetries: 3 }),
+      while: (_: unknown) => true,
+      whenOpen: "wait",
+      budget
+    },
+    breaker
+  })
 
 const settle = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
@@ -140,6 +164,62 @@ describe("Policy", () => {
       const late = script(500, 500, 500)
       expect(yield* settle(waiting("20 seconds")(late.call))).toMatchObject({ left: { status: 500 } })
     }).pipe(Effect.provide(VendorLive)))
+
+  it.effect("waiters come back soon after the probe that closes the circuit, each at a moment of its own", () =>
+    Effect.gen(function*() {
+      const breaker = yield* tripped({ resetAfter: "1 minute" })
+      const { attempts, call } = script()
+      const waiting = patient(breaker)(Effect.zipRight(call, Effect.sleep("50 millis")))
+      const fibers = yield* Effect.replicateEffect(Effect.fork(waiting), 20)
+      yield* TestClock.adjust("2 minutes")
+      yield* Fiber.joinAll(fibers)
+      expect(attempts).toHaveLength(20)
+      expect(attempts[0]).toBe(60_000)
+      expect(Math.max(...attempts)).toBeLessThanOrEqual(60_300)
+      expect(new Set(attempts).size).toBeGreaterThan(10)
+    }))
+
+  it.effect("waiters look at a probe that takes its time ever more rarely", () =>
+    Effect.gen(function*() {
+      const breaker = yield* tripped({ resetAfter: "1 second", halfOpenTimeout: "10 minutes" })
+      yield* TestClock.adjust("1 second")
+      yield* Effect.fork(breaker.protect(Effect.sleep("5 minutes")))
+      yield* Effect.yieldNow()
+      const fiber = yield* Effect.fork(patient(breaker)(Effect.void))
+      yield* TestClock.adjust("5 minutes")
+      // 5 s at most, and 2.5 s at least, for the most part of the time
+      expect((yield* breaker.stats).rejected).toBeGreaterThanOrEqual(60)
+      expect((yield* breaker.stats).rejected).toBeLessThanOrEqual(130)
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(fiber)
+    }))
+
+  it.effect("a call that the ramp sheds comes back while it rises", () =>
+    Effect.gen(function*() {
+      const breaker = yield* tripped({ resetAfter: "1 second", ramp: { from: 0, over: "10 minutes" } })
+      yield* TestClock.adjust("1 second")
+      yield* breaker.protect(Effect.void)
+      yield* TestClock.adjust("1 second")
+      const { attempts, call } = script()
+      // a half is drawn for the ramp and for each wait, so that it passes where half of the calls do
+      const fiber = yield* Effect.fork(patient(breaker)(call).pipe(Effect.withRandom(Random.fixed([0.5]))))
+      yield* TestClock.adjust("5 minutes")
+      expect(fiber.unsafePoll()).toBe(null)
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(fiber)
+      expect(attempts[0]).toBeGreaterThan(301_000)
+    }))
+
+  it.effect("waits for a probe no longer than its deadline", () =>
+    Effect.gen(function*() {
+      const breaker = yield* tripped({ resetAfter: "1 second", halfOpenTimeout: "10 minutes" })
+      yield* TestClock.adjust("1 second")
+      yield* Effect.fork(breaker.protect(Effect.never))
+      yield* Effect.yieldNow()
+      const fiber = yield* Effect.fork(Effect.flip(Deadline.within(patient(breaker)(Effect.void), "10 seconds")))
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* Fiber.join(fiber)).toMatchObject({ _tag: "CircuitOpen", reason: "probing" })
+    }))
 
   it.effect("is rejected at once, and not started, while the circuit is open", () =>
     Effect.gen(function*() {
@@ -267,4 +347,156 @@ describe("Policy", () => {
   it("refuses a timeout that makes no sense", () => {
     expect(() => Policy.make({ attemptTimeout: 0 })).toThrow(/attemptTimeout.*got 0/)
   })
+})
+
+describe("a retry that is paid for", () => {
+  const tokens = { capacity: 100, cost: 5, credit: 1 }
+  /** A budget of which half is used up, so that it shows what is added. */
+  const half = Effect.withFiberRuntime<RetryBudget.RetryBudget>((fiber) =>
+    Effect.map(RetryBudget.make({ name: "vendor", allowance: RetryBudget.tokens(tokens) }), (budget) => {
+      for (let i = 0; i < 10; i++) budget.unsafeTryRetry("error", fiber)
+      return budget
+    })
+  )
+  /** Shut again, each time for 10 seconds, before anybody is let through. */
+  const outage = (breaker: CircuitBreaker.CircuitBreaker) =>
+    Effect.repeatN(
+      Effect.zipRight(
+        Effect.zipRight(breaker.reset, Effect.ignore(breaker.protect(Effect.fail("down")))),
+        TestClock.adjust("9 seconds")
+      ),
+      5
+    )
+  const make = Effect.all([
+    CircuitBreaker.make({
+      name: "b",
+      trip: CircuitBreaker.consecutive(1),
+      successThreshold: 1,
+      resetAfter: "10 seconds"
+    }),
+    half
+  ])
+
+  it.effect("is given back once by its success, however often it was turned away before", () =>
+    Effect.gen(function*() {
+      const [breaker, budget] = yield* make
+      const { attempts, call } = script(503)
+      const fiber = yield* Effect.fork(patient(breaker, budget)(call))
+      yield* TestClock.adjust("1 second")
+      yield* outage(breaker)
+      expect(yield* budget.stats).toMatchObject({ granted: 11, refunded: 0, available: 9 })
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(fiber)
+      expect(attempts).toHaveLength(2)
+      expect(yield* budget.stats).toMatchObject({ granted: 11, refunded: 0, available: 10 })
+    }))
+
+  it.effect("is spent once where it fails, however often it was turned away before", () =>
+    Effect.gen(function*() {
+      const [breaker, budget] = yield* make
+      const policy = Policy.make({
+        retry: {
+          schedule: Backoff.make({ base: "20 seconds", jitter: "none", maxRetries: 1 }),
+          while: (_: Down) => true,
+          whenOpen: "wait",
+          budget
+        },
+        breaker
+      })
+      const fiber = yield* Effect.fork(Effect.flip(policy(script(503, 503).call)))
+      yield* TestClock.adjust("1 second")
+      yield* outage(breaker)
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(fiber)
+      expect(yield* budget.stats).toMatchObject({ granted: 11, refunded: 0, available: 9 })
+    }))
+
+  it.effect("is refunded once where its caller leaves, however often it was turned away before", () =>
+    Effect.gen(function*() {
+      const [breaker, budget] = yield* make
+      const fiber = yield* Effect.fork(patient(breaker, budget)(script(503).call))
+      yield* TestClock.adjust("1 second")
+      yield* outage(breaker)
+      yield* Fiber.interrupt(fiber)
+      expect(yield* budget.stats).toMatchObject({ granted: 11, refunded: 1, available: 10 })
+    }))
+
+  it.effect("is refunded where its caller leaves while it waits for a turn", () =>
+    Effect.gen(function*() {
+      const limits: RateLimit.Options["limits"] = [{ rate: 1, per: "1 hour" }]
+      for (const more of [{}, { attemptTimeout: "1 minute" }] as const) {
+        const budget = yield* half
+        const rateLimit = yield* RateLimit.make({ name: "vendor", limits, maxWait: "2 hours" })
+        const policy = Policy.make({
+          retry: { schedule: Backoff.make({ base: 0, jitter: "none" }), while: (_: Down) => true, budget },
+          rateLimit,
+          ...more
+        })
+        const fiber = yield* Effect.fork(policy(script(503).call))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.interrupt(fiber)
+        expect(yield* budget.stats).toMatchObject({ granted: 11, refunded: 1, available: 10 })
+      }
+    }))
+
+  it.effect("is refunded where a part within the effect turns it away, as by RetryBudget.retry", () =>
+    Effect.gen(function*() {
+      const schedule = Backoff.make({ base: 0, jitter: "none", maxRetries: 3 })
+      for (const inPolicy of [true, false]) {
+        const budget = yield* half
+        const breaker = yield* CircuitBreaker.make({ name: "within", trip: CircuitBreaker.consecutive(1) })
+        const retry = inPolicy
+          ? Policy.make({ retry: { schedule, while: (_: unknown) => true, budget } })
+          : RetryBudget.retryWith(budget, { schedule })
+        const call = retry(breaker.protect(script(503).call))
+        expect(yield* Effect.flip(call)).toMatchObject({ status: 503 })
+        expect(yield* budget.stats).toMatchObject({ granted: 11, refunded: 1, available: 10 })
+      }
+    }))
+
+  it.effect("is refunded where the hook of the retry dies", () =>
+    Effect.gen(function*() {
+      const budget = yield* half
+      const schedule = Backoff.make({ base: 0, onRetry: () => Effect.die("bug") })
+      yield* Effect.exit(Policy.make({ retry: { schedule, while: (_: Down) => true, budget } })(script(503).call))
+      expect(yield* budget.stats).toMatchObject({ granted: 11, refunded: 1, available: 10 })
+    }))
+
+  it.effect("is spent where its caller leaves while it runs", () =>
+    Effect.gen(function*() {
+      const budget = yield* half
+      const policy = Policy.make({
+        retry: { schedule: Backoff.make({ base: 0, jitter: "none" }), while: (_: Down) => true, budget }
+      })
+      const fiber = yield* Effect.fork(policy(script(503, 0).call))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.interrupt(fiber)
+      expect(yield* budget.stats).toMatchObject({ granted: 11, refunded: 0, available: 9 })
+    }))
+
+  it.effect("a call and its success are counted once, however many policies of the budget it goes through", () =>
+    Effect.gen(function*() {
+      for (const allowance of [RetryBudget.ratio({ share: 1, minPerSecond: 0 }), RetryBudget.tokens(tokens)]) {
+        const after = (wrap: (budget: RetryBudget.RetryBudget) => (call: Effect.Effect<void>) => Effect.Effect<void>) =>
+          Effect.gen(function*() {
+            const budget = yield* RetryBudget.make({ name: "vendor", allowance })
+            const fiber = Option.getOrThrow(Fiber.getCurrentFiber())
+            for (let i = 0; i < 10; i++) budget.unsafeTryRetry("error", fiber)
+            for (let i = 0; i < 10; i++) yield* wrap(budget)(Effect.void)
+            return (yield* budget.stats).available
+          })
+        const policy = (budget: RetryBudget.RetryBudget) =>
+          Policy.make({ retry: { schedule, while: (_: Down) => true, budget } })
+        const once = yield* after(policy)
+        expect(yield* after((budget) => (call) => pipe(call, policy(budget), policy(budget)))).toBe(once)
+        expect(
+          yield* after((budget) => (call) => pipe(call, policy(budget), RetryBudget.retryWith(budget, { schedule })))
+        )
+          .toBe(once)
+        expect(
+          yield* after((budget) => (call) => pipe(call, RetryBudget.retryWith(budget, { schedule }), policy(budget)))
+        )
+          .toBe(once)
+      }
+    }))
 })

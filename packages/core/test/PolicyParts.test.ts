@@ -176,6 +176,81 @@ describe("a part alone and the same part in a Policy", () => {
     }), shellRuns)
 })
 
+describe("a policy's budget", () => {
+  it.live.prop("is out by the retries that ran, whatever they waited for and wherever their callers left", [
+    fc.array(fc.tuple(call, fc.integer({ min: 0, max: 3 }), fc.integer({ min: 0, max: 30_000 })), {
+      minLength: 5,
+      maxLength: 25,
+      size: "max"
+    }),
+    fc.record({ holds: fc.boolean(), waits: fc.boolean(), within: fc.boolean(), ramps: fc.boolean() }),
+    fc.integer()
+  ], ([script, { holds, ramps, waits, within }, seed]) => {
+    const { clock, now, runUntil } = SimulatedClock.make()
+    return Effect.gen(function*() {
+      // so much that it is never full and never empty
+      const [cost, start] = [50, 500]
+      const allowance = RetryBudget.tokens({ capacity: 2 * start * cost, cost, credit: 1 })
+      const budget = yield* RetryBudget.make({ name: "vendor", allowance })
+      yield* Effect.withFiberRuntime((fiber) => {
+        for (let i = 0; i < start; i++) budget.unsafeTryRetry("error", fiber)
+        return Effect.void
+      })
+      const breaker = yield* CircuitBreaker.make({
+        name: "vendor",
+        trip: CircuitBreaker.consecutive(2),
+        resetAfter: "5 seconds",
+        halfOpenTimeout: "10 seconds",
+        ramp: ramps ? { from: 0.2, over: "20 seconds" } : undefined
+      })
+      const rateLimit = yield* RateLimit.make({
+        name: "vendor",
+        limits: [{ rate: 1, per: "4 seconds", burst: 2 }],
+        maxWait: "1 minute"
+      })
+      const policy = Policy.make({
+        retry: {
+          schedule: Backoff.make({ base: "1 second", maxRetries: 4 }),
+          while: (error: unknown) => error === "down",
+          whenOpen: waits ? "wait" : "fail",
+          budget
+        },
+        rateLimit,
+        ...(within ? {} : { breaker }),
+        ...(holds ? { attemptTimeout: "1 hour" } as const : {})
+      })
+      const seen = { retries: 0, first: 0, second: 0 }
+      const callers: Array<Fiber.RuntimeFiber<unknown, unknown>> = []
+      for (const [{ after, ends, takes }, failures, patience] of script) {
+        yield* runUntil(now() + after)
+        let attempts = 0
+        const work = Effect.gen(function*() {
+          const attempt = ++attempts
+          if (attempt > 1) seen.retries++
+          yield* Effect.sleep(takes)
+          if (attempt <= failures) return yield* Effect.fail("down" as const)
+          if (ends === "die") return yield* Effect.die("bug")
+          if (ends === "interrupt") return yield* Effect.interrupt
+          if (ends === "fail") return yield* Effect.fail("final" as const)
+          if (attempt > 1) seen.second++
+          else seen.first++
+        })
+        // a retry that the breaker within turns away has not run
+        const guarded = within ? breaker.protect(work) : work
+        const fiber = yield* Effect.fork(policy(guarded))
+        // some leave, most of them while they wait
+        if (callers.push(fiber) % 2 === 0) yield* Effect.fork(Effect.delay(Fiber.interrupt(fiber), patience))
+      }
+      yield* runUntil(now() + 3_600_000)
+      expect(callers.every((fiber) => fiber.unsafePoll() !== null)).toBe(true)
+      const { available, granted, refunded } = yield* budget.stats
+      expect(granted - start - refunded).toBe(seen.retries)
+      const tokens = start * cost - seen.retries * cost + seen.second * cost + seen.first
+      expect(available).toBe(Math.floor(tokens / cost))
+    }).pipe(Effect.withRandom(Random.make(seed)), Effect.withClock(clock))
+  }, shellRuns)
+})
+
 describe("Policy", () => {
   it.effect("holds the bulkhead's slot through the waits between attempts", () =>
     Effect.gen(function*() {

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Backoff from "@firebreak/core/Backoff"
 import * as Events from "@firebreak/core/Events"
+import * as Policy from "@firebreak/core/Policy"
+import * as RateLimit from "@firebreak/core/RateLimit"
 import * as Rejection from "@firebreak/core/Rejection"
 import * as RetryAllowance from "@firebreak/core/RetryAllowance"
 import * as RetryBudget from "@firebreak/core/RetryBudget"
@@ -200,6 +202,7 @@ describe("RetryBudget.retry", () => {
     }).pipe(Effect.provide(Vendor.layer({ allowance: small }))))
 
   it.live.prop("keeps the ledger of all its callers, who succeed, fail, time out, are rejected or leave", [
+    fc.boolean(),
     fc.array(
       fc.oneof(
         { weight: 4, arbitrary: fc.constant({ _tag: "call" as const }) },
@@ -215,7 +218,7 @@ describe("RetryBudget.retry", () => {
       ),
       { maxLength: 80, size: "max" }
     )
-  ], ([commands]) => {
+  ], ([inPolicy, commands]) => {
     const { clock, now, runUntil } = SimulatedClock.make()
     const price = { down: 5, slow: 10 }
     const exits = {
@@ -228,6 +231,9 @@ describe("RetryBudget.retry", () => {
       Effect.gen(function*() {
         const budget = yield* RetryBudget.make({ name: "vendor", allowance: small })
         const schedule = Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(2))
+        const retry = inPolicy
+          ? Policy.make({ retry: { schedule, while: () => true, budget } })
+          : RetryBudget.retryWith(budget, { schedule })
         let ledger = 20
         const counts = { granted: 0, refused: 0, refunded: 0 }
         interface Caller {
@@ -244,7 +250,7 @@ describe("RetryBudget.retry", () => {
           const answer = yield* Deferred.make<void, unknown>()
           // each attempt waits for an answer of its own
           const attempt: Effect.Effect<void, unknown> = Effect.suspend(() => Deferred.await(caller.answer))
-          const fiber = yield* Effect.forkDaemon(RetryBudget.retryWith(attempt, budget, { schedule }))
+          const fiber = yield* Effect.forkDaemon(retry(attempt))
           const caller: Caller = { fiber, answer, attempts: 1, paid: undefined, until: undefined }
           callers.push(caller)
         })
@@ -401,15 +407,27 @@ describe("an interrupt storm", () => {
   it.effect("leaves no retry paid for that was not made", () =>
     Effect.gen(function*() {
       const budget = yield* Vendor
-      for (let ops = 12; ops <= 64; ops++) {
-        for (let yields = 0; yields < 12; yields++) {
-          let attempts = 0
-          const call = Effect.suspend(() => Effect.fail(++attempts)).pipe(
-            Vendor.retry({ schedule: Schedule.spaced("1 second") })
+      const retry = { schedule: Schedule.spaced("1 second"), while: () => true }
+      const limits: RateLimit.Options["limits"] = [{ rate: 1, per: "1 hour" }]
+      // alone, in a policy, in one that drives a plan, and in one whose retry waits for its turn
+      const ways = [
+        () => Effect.succeed(Vendor.retry(retry)),
+        () => Effect.succeed(Policy.make({ retry: { ...retry, budget } })),
+        () => Effect.succeed(Policy.make({ retry: { ...retry, schedule: Backoff.make(), budget } })),
+        () =>
+          Effect.map(
+            RateLimit.make({ name: "vendor", limits, maxWait: "1 day" }),
+            (rateLimit) => Policy.make({ retry: { ...retry, schedule: Backoff.make({ base: 0 }), budget }, rateLimit })
           )
+      ]
+      for (let ops = 12; ops <= 64; ops++) {
+        for (let yields = 0; yields < 12 * ways.length; yields++) {
+          let attempts = 0
+          const way = yield* ways[yields % ways.length]!()
+          const call = way(Effect.suspend(() => Effect.fail(++attempts)))
           const before = yield* budget.stats
           const fiber = yield* Effect.fork(Effect.withMaxOpsBeforeYield(call, ops))
-          for (let i = 0; i < yields; i++) yield* Effect.yieldNow()
+          for (let i = 0; i < Math.floor(yields / ways.length); i++) yield* Effect.yieldNow()
           yield* Fiber.interrupt(fiber)
           const after = yield* budget.stats
           const granted = after.granted - before.granted

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
+import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/TestClock"
 import { vi } from "vitest"
 
@@ -230,6 +231,32 @@ for (const [way, within] of Object.entries(ways)) {
 }
 
 describe("attempt timeout", () => {
+  it.effect("a child that outlives its attempt is the caller's by a timer, and ends with the attempt by a fiber", () =>
+    Effect.gen(function*() {
+      for (const timeoutBy of ["timer", "fiber"] as const) {
+        const children: Array<Fiber.RuntimeFiber<never>> = []
+        const attempt = Effect.gen(function*() {
+          children.push(yield* Effect.fork(Effect.never))
+          yield* Effect.yieldNow()
+          if (children.length < 3) return yield* Effect.fail("down")
+        })
+        const policy = Policy.make({
+          attemptTimeout: "1 hour",
+          timeoutBy,
+          retry: { schedule: Schedule.recurs(3), while: (_: string) => true }
+        })
+        const gate = yield* Deferred.make<void>()
+        const caller = yield* Effect.fork(Effect.zipRight(policy(attempt), Deferred.await(gate)))
+        yield* settle
+        const ended = () => children.map((child) => child.unsafePoll() !== null)
+        expect(ended()).toEqual([1, 2, 3].map(() => timeoutBy === "fiber"))
+        yield* Deferred.succeed(gate, undefined)
+        yield* Fiber.join(caller)
+        yield* settle
+        expect(ended()).toEqual([true, true, true])
+      }
+    }))
+
   it.effect("is up to the TestClock where that is the Clock", () =>
     Effect.gen(function*() {
       const fiber = yield* Effect.fork(Effect.flip(Policy.make({ attemptTimeout: "1 hour" })(Effect.never)))

@@ -2,8 +2,8 @@
  * One call behind a policy: all its protections in one step, without a fiber, a Ref or a Schedule driver on the way.
  *
  * A call begins without a mask and takes one only when something is held that must come back from an interruption: a
- * bulkhead's slot, a half-open probe, a timer. Once masked it stays so to its end, and only the effect itself and the
- * waits between attempts are interruptible.
+ * bulkhead's slot, a half-open probe, a timer, a retry that is paid for. Once masked it stays so to its end, and only the
+ * effect itself and the waits between attempts are interruptible.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -15,7 +15,7 @@ import * as Random from "effect/Random"
 import type * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
-import type { State } from "../BackoffCurve.js"
+import * as BackoffCurve from "../BackoffCurve.js"
 import { CircuitOpen } from "../CircuitBreakerError.js"
 import * as Deadline from "../Deadline.js"
 import * as Rejection from "../Rejection.js"
@@ -69,9 +69,13 @@ export class Call {
   private timer: Timer | undefined
   /** The last error of the call itself. */
   private last: unknown = none
-  /** What the retry under way has cost. */
+  /** What the retry under way or waited for has cost. */
   private paid: RetryBudget.Kind | undefined
-  private state: State | undefined
+  /** Whether that retry was handed to the effect, and not turned away by a part within it. */
+  private begun = false
+  private state: BackoffCurve.State | undefined
+  /** How often it has looked at a circuit that lets some calls pass, but not this one. */
+  private looks: BackoffCurve.State | undefined
   /** When the deadline around the call passes and when the attempt began, in monotonic milliseconds. */
   private readonly deadline: number
   private startedAt = NaN
@@ -81,14 +85,16 @@ export class Call {
     private readonly policy: Compiled,
     private readonly parts: Parts,
     private readonly effect: Effect.Effect<any, any, any>,
-    private readonly fiber: Stage.Running
+    private readonly fiber: Stage.Running,
+    /** Within a retry of the same budget, which counts this call and alone retries it. */
+    private readonly isNested: boolean
   ) {
     this.deadline = Deadline.unsafeDeadline(fiber)
   }
 
   /** For a policy that holds nothing by itself. */
   start(): Effect.Effect<any, any, any> {
-    this.parts.budget?.unsafeCalled(this.fiber)
+    if (!this.isNested) this.parts.budget?.unsafeCalled(this.fiber)
     return this.attempt()
   }
 
@@ -148,9 +154,12 @@ export class Call {
 
   /** What an attempt runs: after the first it has a span of its own, where the call is traced. */
   private get target(): Effect.Effect<any, any, any> {
-    return this.last === none
-      ? this.effect
-      : Traced.within(this.fiber, "Policy/retry", { "firebreak.name": this.parts.name }, this.effect)
+    if (this.last === none) return this.effect
+    const again = Traced.within(this.fiber, "Policy/retry", { "firebreak.name": this.parts.name }, this.effect)
+    return this.paid === undefined ? again : Effect.suspend(() => {
+      this.begun = true
+      return again
+    })
   }
 
   private run(): Effect.Effect<any, any, any> {
@@ -171,7 +180,6 @@ export class Call {
   /** The i-th stage did not let the attempt pass: those before it are told that it was not started. */
   private refused(i: number, cause: Cause.Cause<any>): Effect.Effect<any, any, any> {
     this.leave(i, cause)
-    if (this.paid !== undefined) this.parts.budget?.unsafeRefund(this.paid, this.fiber)
     return this.settle(cause)
   }
 
@@ -190,7 +198,7 @@ export class Call {
   readonly onSuccess = (value: unknown): Effect.Effect<any, any, any> => {
     if (this.timer !== undefined && this.isTimeUp()) return this.onFailure(Cause.fail(this.policy.timeout!.error()))
     this.leave(this.parts.inner.length, undefined)
-    this.parts.budget?.unsafeSucceeded(this.paid, this.fiber)
+    if (!this.isNested) this.parts.budget?.unsafeSucceeded(this.paid, this.fiber)
     return this.end(Exit.succeed(value))
   }
 
@@ -224,19 +232,30 @@ export class Call {
   private decide(cause: Cause.Cause<any>): Effect.Effect<any, any, any> {
     const failure = cause._tag === "Fail" ? cause.error : onlyFailure(cause)
     if (failure === none) return this.end(Exit.failCause(cause))
-    // rejected on a retry: what the dependency itself said last is worth more
-    if (Rejection.isRejection(failure)) {
-      if (this.policy.retry?.waits === true && failure instanceof CircuitOpen) return this.await(failure)
-      return this.end(this.last === none ? Exit.failCause(cause) : Exit.fail(this.last))
-    }
+    if (Rejection.isRejection(failure)) return this.rejected(failure, cause)
+    this.paid = undefined
     const { retry } = this.policy
     if (retry === undefined || !retry.isRetryable(failure)) return this.end(Exit.failCause(cause))
     this.last = failure
     // a retry that would be turned away is not waited for
     if (!retry.waits && this.isShut) return this.end(Exit.failCause(cause))
-    const { plan } = retry
-    if (plan === undefined) return this.drive(retry.schedule, failure)
-    return plan.draws ? Effect.flatMap(Random.next, (u) => this.step(plan, failure, u)) : this.step(plan, failure, 0)
+    // from where a retry is paid for, no interruption may pass by the refund
+    return this.masked || this.parts.budget === undefined
+      ? this.again(retry, failure)
+      : this.mask(() => this.again(retry, failure))
+  }
+
+  private again({ plan, schedule }: NonNullable<Compiled["retry"]>, error: unknown): Effect.Effect<any, any, any> {
+    if (plan === undefined) return this.drive(schedule, error)
+    return plan.draws ? Effect.flatMap(Random.next, (u) => this.step(plan, error, u)) : this.step(plan, error, 0)
+  }
+
+  /** The attempt was not started. One that waits for its turn all the same has paid for it already. */
+  private rejected(rejection: unknown, cause: Cause.Cause<any>): Effect.Effect<any, any, any> {
+    this.begun = false
+    if (this.policy.retry?.waits === true && rejection instanceof CircuitOpen) return this.await(rejection)
+    // what the dependency itself said last is worth more
+    return this.end(this.last === none ? Exit.failCause(cause) : Exit.fail(this.last))
   }
 
   private get isShut(): boolean {
@@ -244,9 +263,25 @@ export class Call {
     return false
   }
 
-  /** Waits until the circuit may let a call pass, unless the deadline comes first or nobody can tell when that is. */
+  /**
+   * Waits until the circuit may let a call pass: an open one as long as it says; one that is probing or recovering may
+   * do so at any moment, and is looked at ever more rarely.
+   */
   private await(rejection: CircuitOpen): Effect.Effect<any, any, any> {
-    const delay = Duration.toMillis(rejection.retryAfter)
+    const longest = Duration.toMillis(rejection.retryAfter)
+    if (rejection.reason !== "probing" && rejection.reason !== "recovering") {
+      this.looks = undefined
+      return this.awaitFor(longest, rejection)
+    }
+    return Effect.flatMap(Random.next, (u) => {
+      const [delay, looks] = BackoffCurve.delayAfter(glances, this.looks ?? BackoffCurve.start(glances), u, 0)
+      this.looks = looks
+      return this.awaitFor(Math.min(delay, longest), rejection)
+    })
+  }
+
+  /** Tries again after the delay, unless the deadline comes first or nobody can tell when that is. */
+  private awaitFor(delay: number, rejection: CircuitOpen): Effect.Effect<any, any, any> {
     const inTime = this.deadline === Infinity || Time.monotonicMillis(this.fiber) + delay < this.deadline
     if (!Number.isFinite(delay) || !inTime) return this.end(Exit.fail(this.last === none ? rejection : this.last))
     return this.wait(Effect.sleep(Duration.millis(Math.max(1, delay))))
@@ -280,7 +315,7 @@ export class Call {
           (step) => [now, step] as const
         )
     )
-    return Effect.matchCauseEffect(stepped, {
+    return Effect.matchCauseEffect(this.restore(stepped), {
       onFailure: (cause) => this.end(Exit.failCause(cause)),
       onSuccess: ([now, [state, _, decision]]) => {
         if (ScheduleDecision.isDone(decision)) return this.end(Exit.fail(error))
@@ -297,30 +332,24 @@ export class Call {
     if (this.deadline !== Infinity && Time.monotonicMillis(this.fiber) + delay >= this.deadline) return false
     const { budget } = this.parts
     if (budget === undefined) return true
-    if (RetryBudget.unsafeIsRetrying(this.fiber, budget.name)) return false
+    if (this.isNested) return false
     const kind = RetryBudget.kindOf(error)
     if (!budget.unsafeTryRetry(kind, this.fiber)) return false
     this.paid = kind
+    this.begun = false
     return true
   }
 
   private wait(pause: Effect.Effect<unknown, any, any>): Effect.Effect<any, any, any> {
-    return Effect.matchCauseEffect(
-      this.paid === undefined ? this.restore(pause) : Effect.onError(this.restore(pause), () => this.refund),
-      {
-        onSuccess: () => this.attempt(),
-        onFailure: (cause) => this.end(Exit.failCause(cause))
-      }
-    )
-  }
-
-  private get refund(): Effect.Effect<void> {
-    return Effect.sync(() => {
-      if (this.paid !== undefined) this.parts.budget?.unsafeRefund(this.paid, this.fiber)
+    return Effect.matchCauseEffect(this.restore(pause), {
+      onSuccess: () => this.attempt(),
+      onFailure: (cause) => this.end(Exit.failCause(cause))
     })
   }
 
+  /** A retry that never came to the effect has cost nothing. */
   private end(exit: Exit.Exit<any, any>): Exit.Exit<any, any> {
+    if (this.paid !== undefined && !this.begun) this.parts.budget!.unsafeRefund(this.paid, this.fiber)
     this.parts.outer?.leave(this.outerTicket, exit._tag === "Success" ? undefined : exit.cause, this.fiber)
     return exit
   }
@@ -329,6 +358,9 @@ export class Call {
 const same: Stage.Restore = (effect) => effect
 
 const none = Symbol("none")
+
+/** The waits between two looks at a circuit that is probing or recovering, in milliseconds; half of each is chance. */
+const glances: BackoffCurve.Curve = { base: 100, factor: 2, cap: 5_000, jitter: "equal" }
 
 /** Nothing to count, as a part takes it: it neither succeeded nor failed. */
 const ignored = Cause.fail({ [Rejection.TypeId]: true })
