@@ -292,7 +292,8 @@ export const limit =
       }))
 
 /**
- * Tells the budget of a call and of its success, for schedules that are made with `limit`.
+ * Tells the budget of a call and of its success, for schedules that are made with `limit`. Within a retry of the same
+ * budget it tells nothing: that one counts the call.
  *
  * @example
  * import * as RetryBudget from "@firebreak/core/RetryBudget"
@@ -313,6 +314,7 @@ export const counted =
   <I>(tag: Context.Tag<I, RetryBudget>) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | I> =>
     Effect.withFiberRuntime<A, E, R | I>((fiber) => {
       const budget = Context.unsafeGet(fiber.currentContext as Context.Context<I>, tag)
+      if (unsafeIsRetrying(fiber, budget.name)) return effect
       budget.unsafeCalled(fiber)
       return Effect.tap(effect, () => succeeded(budget, undefined))
     })

@@ -394,6 +394,14 @@ describe("RetryBudget.limit", () => {
       expect(calls()).toBe(5)
     }).pipe(Effect.provide(Vendor.layer({ allowance: small }))))
 
+  it.effect("a call within a retry of the same budget is not counted again", () =>
+    Effect.gen(function*() {
+      yield* Effect.exit(Effect.retry(Effect.fail("down"), Vendor.limit(Schedule.forever)))
+      const call = Effect.void.pipe(RetryBudget.counted(Vendor), Vendor.retry({ schedule: atOnce }))
+      for (let i = 0; i < 5; i++) yield* call
+      expect(yield* stats).toMatchObject({ available: 1 })
+    }).pipe(Effect.provide(Vendor.layer({ allowance: small }))))
+
   it.effect("is filled again by the calls that are counted", () =>
     Effect.gen(function*() {
       yield* Effect.exit(Effect.retry(Effect.fail("down"), Vendor.limit(Schedule.forever)))
