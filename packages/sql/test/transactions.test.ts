@@ -1,6 +1,7 @@
 /** What a step does in its transaction, on both databases: the user's SQL and the record are one. */
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, it } from "@effect/vitest"
+import * as Checkpoint from "@firebreak/core/Checkpoint"
 import { CheckpointStore, type Step } from "@firebreak/core/CheckpointStore"
 import { StoreError } from "@firebreak/core/StoreError"
 import * as Context from "effect/Context"
@@ -9,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as SqlStore from "../src/SqlStore.js"
 import { temporaryFile } from "./fixtures/temporary.js"
@@ -51,6 +53,7 @@ const opened = (layer: Stores) =>
       token,
       paid: Effect.map(sql<{ id: string }>`SELECT id FROM paid ORDER BY id`, (rows) => rows.map(({ id }) => id)),
       steps: Effect.map(store.load("r"), (found) => Option.getOrThrow(found).steps.map(({ name }) => name)),
+      checkpoints: yield* Layer.build(Layer.provide(Checkpoint.layerEngine, Layer.succeedContext(context))),
       transact: <A, E>(body: Effect.Effect<A, E>) =>
         store.transact!({ token, runId: "r", body: Effect.map(body, (value) => ({ step, value })) })
     }
@@ -114,6 +117,27 @@ const tests = (name: string, stores: Effect.Effect<Stores, never, Scope.Scope>) 
       yield* Effect.ignore(sql.withTransaction(Effect.zipRight(insert("a"), Effect.fail("no"))))
       yield* sql.withTransaction(Effect.zipRight(insert("b"), insert("c")))
       assert.deepStrictEqual(yield* paid, ["b", "c"])
+    }))
+
+  test("Checkpoint.transaction runs the user's SQL in it", ({ checkpoints, paid, sql }) =>
+    Effect.gen(function*() {
+      const pay = (runId: string, end: Effect.Effect<string, string>) =>
+        Checkpoint.transaction(
+          "pay",
+          { success: Schema.String, error: Schema.String },
+          Effect.zipRight(Effect.orDie(sql`INSERT INTO paid ${sql.insert({ id: runId })}`), end)
+        ).pipe(
+          (body) => Checkpoint.run(runId, { success: Schema.String, error: Schema.String }, body),
+          Effect.provide(checkpoints),
+          Effect.exit
+        )
+      assert.deepStrictEqual(yield* pay("a", Effect.succeed("paid")), Exit.succeed("paid"))
+      assert.deepStrictEqual(yield* pay("b", Effect.fail("no money")), Exit.fail("no money"))
+      assert.isTrue(Exit.isFailure(yield* pay("c", Effect.die("no"))))
+      assert.deepStrictEqual(yield* paid, ["a"])
+      // what died is done again, what has ended is not
+      for (const id of ["a", "b", "c"]) yield* pay(id, Effect.succeed("again"))
+      assert.deepStrictEqual(yield* paid, ["a", "c"])
     }))
 
   test("others go on beside it", ({ sql, steps, store, token, transact }) =>

@@ -171,7 +171,7 @@ export class Calls {
     body: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E, R> {
     const startedAt = this.startedAt(fiber, open)
-    return this.inStep(fiber, open.name, body, (exit) => this.ended(fiber, open, request, exit, startedAt))
+    return this.inStep(open.name, body, (exit) => this.ended(fiber, open, request, exit, startedAt))
   }
 
   protected startedAt(fiber: Running, { name }: Open): number {
@@ -184,19 +184,23 @@ export class Calls {
     return Time.wallMillis(fiber)
   }
 
-  /** Runs it as the current step. Context is set by hand: `provideService` takes as long as all else of a step. */
+  /**
+   * Runs it as the current step. Context is set by hand: `provideService` takes as long as all else of a step. It is that
+   * of the moment the step runs: a store may have added its transaction.
+   */
   protected inStep<A, E, R, A2, E2, R2>(
-    fiber: Running,
     name: string,
     body: Effect.Effect<A, E, R>,
     then: (exit: Exit.Exit<A, E>) => Effect.Effect<A2, E2, R2>
   ): Effect.Effect<A2, E2, R | R2> {
-    const outer = fiber.currentContext
-    const inner = Context.add(outer, CurrentStep, Option.some(runningStep(this.runId, name)))
-    const outside = FiberRef.set(FiberRef.currentContext, outer)
-    return Effect.matchCauseEffect(Effect.zipRight(FiberRef.set(FiberRef.currentContext, inner), body), {
-      onFailure: (cause) => Effect.flatMap(outside, () => then(Exit.failCause(cause))),
-      onSuccess: (value) => Effect.flatMap(outside, () => then(Exit.succeed(value)))
+    return Effect.withFiberRuntime((fiber) => {
+      const outer = fiber.currentContext
+      const inner = Context.add(outer, CurrentStep, Option.some(runningStep(this.runId, name)))
+      const outside = FiberRef.set(FiberRef.currentContext, outer)
+      return Effect.matchCauseEffect(Effect.zipRight(FiberRef.set(FiberRef.currentContext, inner), body), {
+        onFailure: (cause) => Effect.flatMap(outside, () => then(Exit.failCause(cause))),
+        onSuccess: (value) => Effect.flatMap(outside, () => then(Exit.succeed(value)))
+      })
     })
   }
 
@@ -269,7 +273,7 @@ export class Calls {
     return Effect.uninterruptibleMask((restore) =>
       Effect.withFiberRuntime<void>((fiber) => {
         const startedAt = Time.wallMillis(fiber)
-        const undoing = this.inStep(fiber, `undo ${name}`, restore(undo), (exit) => {
+        const undoing = this.inStep(`undo ${name}`, restore(undo), (exit) => {
           if (Exit.isFailure(exit)) return exit
           const step = this.record(fiber, open, done, startedAt, this.nextSeq++)
           return Effect.matchEffect(this.store.save({ token: life.token, step }), {

@@ -90,7 +90,6 @@ export class Steps extends Calls implements RunningRun {
         token: life.token,
         runId,
         body: this.inStep(
-          fiber,
           open.name,
           restore(request.body),
           (exit): Effect.Effect<Done<A>, Raised | Flawed, R> => {
@@ -161,7 +160,7 @@ export class Steps extends Calls implements RunningRun {
       return Effect.flatMap(
         this.begin(fiber, open, Option.getOrUndefined(within)),
         (until) =>
-          this.inStep(fiber, open.name, restore(this.arrival(open.name, until)), (exit) => {
+          this.inStep(open.name, restore(this.arrival(open.name, until)), (exit) => {
             if (Exit.isSuccess(exit)) return Option.match(exit.value, { onNone: timedOut, onSome: came })
             this.forget(open)
             return Effect.failCause(exit.cause)
