@@ -176,6 +176,36 @@ it.scopedLive("SQLite: is rolled back when it takes too long, and others go on",
     assert.deepStrictEqual([yield* paid, yield* steps], [[], ["other"]])
   }))
 
+for (
+  const [how, end] of [
+    ["OR ROLLBACK", "INSERT OR ROLLBACK INTO paid VALUES ('there')"],
+    ["a trigger's RAISE(ROLLBACK)", "INSERT INTO paid VALUES ('forbidden')"],
+    ["a ROLLBACK of the user's own", "ROLLBACK"]
+  ] as const
+) {
+  it.scopedLive(`SQLite: a transaction that ${how} has ended takes no more, and its step is not recorded`, () =>
+    Effect.gen(function*() {
+      const { paid, sql, steps, transact } = yield* opened(SqlStore.layerSqlite({ filename: yield* temporaryFile }))
+      yield* sql`INSERT INTO paid VALUES ('there')`
+      yield* sql`CREATE TRIGGER forbids BEFORE INSERT ON paid WHEN new.id = 'forbidden'
+        BEGIN SELECT RAISE(ROLLBACK, 'forbidden'); END`
+      const goesOn = Effect.gen(function*() {
+        yield* sql`INSERT INTO paid VALUES ('before')`
+        yield* Effect.ignore(sql.unsafe(end))
+        yield* Effect.ignore(sql`INSERT INTO paid VALUES ('after')`)
+      })
+      for (const body of [goesOn, Effect.ignore(sql.unsafe(end))]) {
+        const error = yield* Effect.flip(transact(body))
+        assert.instanceOf(error, StoreError)
+        assert.strictEqual(error.reason, "io")
+        assert.include(error.detail, "was ended by a statement in it; its step is not recorded")
+        assert.deepStrictEqual([yield* paid, yield* steps], [["there"], []])
+      }
+      yield* transact(sql`INSERT INTO paid VALUES ('then')`)
+      assert.deepStrictEqual([yield* paid, yield* steps], [["then", "there"], ["pay"]])
+    }))
+}
+
 withServer("PostgreSQL", (server) => {
   tests(
     "PostgreSQL",

@@ -49,6 +49,7 @@ const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout,
       transactions++
     },
     rollback: committer.rollback,
+    inTransaction: committer.inTransaction,
     run: handlers.sqlRun,
     save: handlers.save,
     owns: ({ runId, token }) => table.owns(runId, token) !== undefined,

@@ -88,6 +88,7 @@ export const make = (db, table, { filename, owner }) => {
     },
     commit,
     rollback,
+    inTransaction: () => db.inTransaction,
     /** Whether what was committed is on no disk, for the file was deleted. */
     isGone,
     /** Where there is no anchor yet, it begins with what is there. */

@@ -15,11 +15,15 @@ export const names = new Set(/** @type {const} */ (["sessionRun", "sessionCommit
 /** The transaction that a request belongs to is not open. */
 export class SessionOver extends Error {}
 
+/** It was ended, but not by us. SQLite does so when the disk is full or fails, and for `OR ROLLBACK`. */
+export class SessionLost extends Error {}
+
 /**
  * @param {{
  *   readonly begin: () => void,
  *   readonly commit: () => void,
  *   readonly rollback: () => void,
+ *   readonly inTransaction: () => boolean,
  *   readonly run: (statement: SqlStatement) => ReadonlyArray<unknown>,
  *   readonly save: Handlers<OwnerOperations>["save"],
  *   readonly owns: (run: { readonly runId: string, readonly token: number }) => boolean,
@@ -27,14 +31,14 @@ export class SessionOver extends Error {}
  *   readonly over: () => void
  * }} context `over` is called when one was ended by its time limit
  */
-export const make = ({ begin, commit, over, owns, rollback, run, save, timeout }) => {
+export const make = ({ begin, commit, inTransaction, over, owns, rollback, run, save, timeout }) => {
   let last = 0
   /** @type {number | undefined} */
   let current
   /** @type {NodeJS.Timeout | undefined} */
   let timer
-  /** Those that were rolled back by their time limit; their owners may not know yet. @type {Set<number>} */
-  const late = new Set()
+  /** Those that ended before their owners said so, and why; their owners may not know yet. @type {Map<number, Error>} */
+  const ended = new Map()
 
   const end = () => {
     current = undefined
@@ -42,19 +46,34 @@ export const make = ({ begin, commit, over, owns, rollback, run, save, timeout }
   }
 
   /**
-   * @template A
+   * After each statement: what came after the end would be committed by itself, and so would the record.
+   *
    * @param {number} session
-   * @param {() => A} use
    */
-  const within = (session, use) => {
-    if (session !== current) {
-      throw new SessionOver(
-        late.delete(session)
-          ? `the transaction took longer than ${timeout} ms and was rolled back`
-          : "the transaction is over"
-      )
+  const look = (session) => {
+    if (inTransaction()) return
+    ended.set(session, new SessionLost("the transaction was ended by a statement in it; its step is not recorded"))
+    end()
+    rollback()
+  }
+
+  /** @param {number} session */
+  const check = (session) => {
+    if (session !== current) throw ended.get(session) ?? new SessionOver("the transaction is over")
+  }
+
+  /**
+   * The last request of a session.
+   *
+   * @param {number} session
+   */
+  const finish = (session) => {
+    try {
+      check(session)
+    } finally {
+      ended.delete(session)
     }
-    return use()
+    end()
   }
 
   /** @type {Handlers<SessionOperations>} */
@@ -69,37 +88,45 @@ export const make = ({ begin, commit, over, owns, rollback, run, save, timeout }
       current = session
       timer = setTimeout(() => {
         rollback()
-        late.add(session)
+        ended.set(
+          session,
+          new SessionOver(`the transaction took longer than ${timeout} ms and was rolled back`)
+        )
         end()
         over()
       }, timeout)
       return session
     },
 
-    sessionRun: ({ session, ...statement }) => within(session, () => run(statement)),
+    sessionRun({ session, ...statement }) {
+      check(session)
+      try {
+        return run(statement)
+      } finally {
+        look(session)
+      }
+    },
 
-    sessionCommit: ({ save: step, session }) =>
-      within(session, () => {
-        end()
-        try {
-          if (step !== null && !save(step)) {
-            rollback()
-            return false
-          }
-          commit()
-          return true
-        } catch (error) {
+    sessionCommit({ save: step, session }) {
+      finish(session)
+      try {
+        if (step !== null && !save(step)) {
           rollback()
-          throw error
+          return false
         }
-      }),
-
-    sessionRollback: ({ session }) =>
-      within(session, () => {
-        end()
+        commit()
+        return true
+      } catch (error) {
         rollback()
-        return null
-      })
+        throw error
+      }
+    },
+
+    sessionRollback({ session }) {
+      finish(session)
+      rollback()
+      return null
+    }
   }
 
   return {
