@@ -46,8 +46,8 @@ export interface SqliteOptions {
   readonly transactionTimeout?: Duration.DurationInput | undefined
   /**
    * What becomes of a file that lacks what it once had (a cut end, a deleted `-wal`, an old backup), or whose unfinished
-   * runs are damaged. `refuse`: it is not opened. `isolate`: what is damaged answers `corrupt` until it is cleared, and
-   * the rest goes on. Default `refuse`.
+   * runs are damaged. `refuse`: it is not opened. `isolate`: a damaged run answers `corrupt` until it is cleared, and the
+   * rest goes on; but a file that is older than it was is refused, for nobody knows which keys it lacks. Default `refuse`.
    */
   readonly onDamage?: "refuse" | "isolate" | undefined
   /**

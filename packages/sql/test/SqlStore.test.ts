@@ -334,6 +334,21 @@ describe("the anchor", () => {
       assert.strictEqual(claimed(yield* runs.begin(begin)).steps.length, 3)
     }))
 
+  it.scoped("refuses a backup even where damage is to be isolated: a completed action would run again", () =>
+    Effect.gen(function*() {
+      const filename = yield* prepared
+      copyFileSync(filename, `${filename}.backup`)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { actions } = yield* open({ filename })
+        const { token } = claimed(yield* actions.claim(ask("a")))
+        yield* actions.complete({ ...ask("a"), token, exit: "1", retention: Duration.hours(24) })
+      }))
+      copyFileSync(`${filename}.backup`, filename)
+      const error = yield* Effect.flip(open({ filename, onDamage: "isolate" }))
+      assert.strictEqual(error.reason, "corrupt")
+      assert.include(error.detail, "the file is older than it was")
+    }))
+
   it.scoped("finds a write-ahead log deleted", () =>
     Effect.gen(function*() {
       const filename = yield* prepared

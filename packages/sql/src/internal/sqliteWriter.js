@@ -198,7 +198,8 @@ const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout,
 }
 
 /**
- * Opens the file, and refuses one that is behind its anchor or damaged where runs are unfinished.
+ * Opens the file, and refuses one that is behind its anchor or damaged where runs are unfinished; or only isolates those
+ * runs.
  *
  * @param {Start} start
  */
@@ -207,7 +208,9 @@ const openAt = (start) =>
     const { filename, onDamage, owner } = start
     const table = RunTable.make(db)
     const damage = Anchor.check(db, table, filename, table.running)
-    if (damage.length > 0 && onDamage === "refuse") throw Anchor.refusal(filename, damage)
+    // a file that is older than it was also lacks keys, and no anchor knows which: they would be claimed anew
+    const ofFile = damage.some(({ runId }) => runId === null)
+    if (damage.length > 0 && (onDamage === "refuse" || ofFile)) throw Anchor.refusal(filename, damage)
     for (const { detail, runId } of damage) if (runId !== null) table.isolated.set(runId, detail)
     const committer = Committer.make(db, table, { filename, owner })
     committer.beginAnchor()
