@@ -84,20 +84,22 @@ export class OwnedRuns {
 
   /**
    * Does a batch of writes: the steps in one statement, then the rest. Batches come one after the other, so that a chain
-   * is never added to in two places.
+   * is never added to in two places. Each write has an answer of its own, so that none that was done is asked for again.
    */
-  write(writes: ReadonlyArray<Write>): Effect.Effect<ReadonlyArray<Exit.Exit<Written, StoreError>>, StoreError> {
+  write(writes: ReadonlyArray<Write>): Effect.Effect<ReadonlyArray<Exit.Exit<Written, StoreError>>> {
     return Effect.gen(this, function*() {
       const answers: Answers = new Map()
       // these hold a connection that others may wait for
       for (const write of writes) {
         if (write._tag === "Commit") answers.set(write, yield* Effect.exit(this.commit(write)))
       }
-      yield* this.save(writes.filter((write) => write._tag === "Save"), answers)
+      const saves = writes.filter((write) => write._tag === "Save")
+      yield* together(saves, answers, (saves) => this.save(saves, answers))
       for (const write of writes) {
         if (write._tag === "Expire") answers.set(write, yield* Effect.exit(this.expire(write)))
       }
-      yield* this.finish(writes.filter((write) => write._tag === "Finish"), answers)
+      const ends = writes.filter((write) => write._tag === "Finish")
+      yield* together(ends, answers, (ends) => this.finish(ends, answers))
       return writes.map((write) => answers.get(write) ?? Exit.die(new Error("a write was not answered")))
     })
   }
@@ -120,8 +122,8 @@ export class OwnedRuns {
 
   private save(writes: ReadonlyArray<Save>, answers: Answers): Effect.Effect<void, StoreError> {
     const { client, statements } = this
-    return Effect.gen(this, function*() {
-      const sent: Array<{ readonly write: Save; readonly run: Owned }> = []
+    const sent: Array<{ readonly write: Save; readonly run: Owned }> = []
+    const saved = Effect.gen(this, function*() {
       const columns: ReadonlyArray<Array<string | number>> = Array.from({ length: 11 }, () => [])
       let forgets = false
       for (const write of writes) {
@@ -138,13 +140,7 @@ export class OwnedRuns {
         stepColumns(step, token, position, hash).forEach((value, i) => columns[i]?.push(value))
       }
       if (sent.length === 0) return
-      const rows = yield* Effect.onError(
-        client.query<SavedRow>("save", forgets ? statements.saveStarted : statements.save, columns),
-        () =>
-          Effect.sync(() => {
-            for (const { run } of sent) run.uncertain = true
-          })
-      )
+      const rows = yield* client.query<SavedRow>("save", forgets ? statements.saveStarted : statements.save, columns)
       for (const [i, { run, write }] of sent.entries()) {
         const { step, token } = write
         const row = rows[i]
@@ -160,13 +156,18 @@ export class OwnedRuns {
         }
       }
     })
+    // what was chained in memory may not be in the database
+    return Effect.onError(saved, () =>
+      Effect.sync(() => {
+        for (const { run } of sent) run.uncertain = true
+      }))
   }
 
   private expire({ step, token }: Expire): Effect.Effect<Written, StoreError> {
     const { client, statements } = this
     return Effect.gen(this, function*() {
       const run = yield* this.current("expire", step.runId, token)
-      if (run === undefined) return { _tag: "Lost" }
+      if (run === undefined || run.names.has(step.seq)) return yield* repeated(client, run, step)
       const hash = Chain.hashOfStep(run.head, step, null)
       const columns = stepColumns(step, token, run.names.size, hash).map((value) => [value])
       const write = client.transaction("expire", (query) =>
@@ -176,12 +177,18 @@ export class OwnedRuns {
           const [sent] = yield* toSignals(client, "expire", rows)
           if (sent !== undefined) return { _tag: "Received", payload: sent.payload } as const
           const [row] = yield* query<SavedRow>(statements.saveStarted, columns)
-          return { _tag: row?.owned === true ? "Expired" : "Lost" } as const
+          if (row?.owned !== true) return { _tag: "Lost" } as const
+          return row.saved ? { _tag: "Expired" } as const : { _tag: "There" } as const
         }))
       const answer = yield* Effect.onError(write, () =>
         Effect.sync(() => {
           run.uncertain = true
         }))
+      if (answer._tag === "There") {
+        // an earlier attempt was committed and its answer lost
+        run.uncertain = true
+        return yield* repeated(client, yield* this.current("expire", step.runId, token), step)
+      }
       if (answer._tag === "Expired") {
         run.append(step)
         run.started.delete(step.name)
@@ -195,10 +202,15 @@ export class OwnedRuns {
     return Effect.gen(this, function*() {
       const run = yield* this.current("commit", step.runId, token)
       if (run === undefined) return { _tag: "Lost" }
+      if (run.names.has(step.seq)) return yield* taken(client, step)
       const hash = Chain.hashOfStep(run.head, step, null)
       const columns = stepColumns(step, token, run.names.size, hash).map((value) => [value])
       const [row] = yield* client.once("commit", query<SavedRow>(statements.saveStarted, columns))
       if (row?.owned !== true) return { _tag: "Lost" }
+      if (!row.saved) {
+        run.uncertain = true
+        return yield* taken(client, step)
+      }
       yield* Effect.onError(client.once("commit", query(commitStatement, [])), () =>
         Effect.sync(() => {
           run.uncertain = true
@@ -286,6 +298,18 @@ interface SavedRow {
 const done: Exit.Exit<Written> = Exit.succeed({ _tag: "Expired" })
 const lost: Exit.Exit<Written> = Exit.succeed({ _tag: "Lost" })
 
+/** Does writes of one kind. Should one be at fault, those without an answer are done again, each by itself. */
+const together = <W extends Write>(
+  writes: ReadonlyArray<W>,
+  answers: Answers,
+  write: (writes: ReadonlyArray<W>) => Effect.Effect<void, StoreError>
+): Effect.Effect<void> =>
+  Effect.catchAllCause(write(writes), (cause) => {
+    const open = writes.filter((write) => !answers.has(write))
+    if (writes.length > 1) return Effect.forEach(open, (one) => together([one], answers, write), { discard: true })
+    return Effect.sync(() => open.forEach((one) => answers.set(one, Exit.failCause(cause))))
+  })
+
 /** The columns of a step, as the statements that save want them. */
 const stepColumns = (
   step: Step,
@@ -314,3 +338,7 @@ const repeated = (client: PostgresClient, run: Owned | undefined, step: Step): E
   const detail = `run "${step.runId}" has step "${there}" at seq ${step.seq}, not "${step.name}"`
   return Exit.fail(client.error("save", { reason: "io", detail }))
 }
+
+/** A transaction for a step that is recorded already: it must not be committed beside that. */
+const taken = (client: PostgresClient, { runId, seq }: Step): Exit.Exit<never, StoreError> =>
+  Exit.fail(client.error("commit", { reason: "io", detail: `run "${runId}" has a step at seq ${seq} already` }))
