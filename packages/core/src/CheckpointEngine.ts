@@ -224,7 +224,10 @@ export interface Service {
   ) => Effect.Effect<A, E | RunError, Exclude<R, CurrentRun> | S>
   /** Takes up what is unfinished and nobody holds, of the registered workflows; tells how each ended. */
   readonly resumeAll: (options: {
-    /** How many of them work at a time; those that wait for a time or a signal do not count. */
+    /**
+     * How many of them work at a time, those of earlier calls included; those that wait for a time or a signal do not
+     * count.
+     */
     readonly concurrency: number
     /** Runs to leave alone. */
     readonly except?: ((runId: string) => boolean) | undefined

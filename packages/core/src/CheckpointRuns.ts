@@ -144,7 +144,8 @@ export const verify: Effect.Effect<ReadonlyArray<Damage>, StoreError | Unsupport
 /**
  * Takes up every unfinished run of the registered workflows and tells how each ended; what was cancelled is compensated,
  * children are left to their parents. A few work at a time (`concurrency`, default 10); those that wait for a time or
- * a signal do not count. Runs that a live owner holds are left alone and not in the answer.
+ * a signal do not count. Runs that a live owner holds, or that this engine is taking up, are left alone and not in the
+ * answer. `concurrency` holds for the engine: of several calls and `layerResume`, the last to look says how many.
  *
  * @since 0.1.0
  * @category resuming

@@ -489,6 +489,39 @@ describe("layers", () => {
       assert.strictEqual(most, 3)
     }))
 
+  test("layerResume holds to its concurrency however often it looks, and takes up no run twice", () =>
+    Effect.gen(function*() {
+      const store = yield* CheckpointStore
+      let crash = true
+      let running = 0
+      let most = 0
+      let begun = 0
+      const flow = saga(Effect.suspend(() => {
+        if (crash) return Effect.interrupt
+        most = Math.max(most, ++running)
+        return Effect.ensuring(Effect.as(Effect.sleep("1 minute"), 1), Effect.sync(() => running--))
+      }))
+      for (let i = 0; i < 9; i++) yield* Effect.exit(flow.run(`${i}`))
+      crash = false
+      const engine = yield* Layer.build(
+        over({ ...store, begin: (request) => Effect.zipRight(Effect.sync(() => begun++), store.begin(request)) })
+      )
+      yield* Layer.build(
+        Layer.mergeAll(flow.layer, Checkpoint.layerResume({ concurrency: 2, every: "5 seconds" })).pipe(
+          Layer.provide(Layer.succeedContext(engine))
+        )
+      )
+      yield* TestClock.adjust("50 seconds")
+      assert.strictEqual(running, 2)
+      // all are under way, also those that wait for their turn
+      const others = yield* Effect.fork(Effect.provide(Checkpoint.resumeAll({ concurrency: 2 }), engine))
+      yield* settled
+      assert.deepStrictEqual(yield* Fiber.poll(others), Option.some(Exit.succeed([])))
+      yield* TestClock.adjust("5 minutes")
+      assert.deepStrictEqual([most, begun], [2, 9])
+      assert.deepStrictEqual((yield* Checkpoint.list({ status: "succeeded" })).length, 9)
+    }))
+
   test("layerRetention forgets what has ended long ago, dead runs apart", () =>
     Effect.gen(function*() {
       const store = yield* CheckpointStore

@@ -79,6 +79,9 @@ class Engine implements Attended {
   private readonly workflows = new Map<string, Resume>()
   /** The runs that this process works on. */
   private readonly live = new Map<string, { readonly life: Life; readonly steps: Steps }>()
+  /** The unfinished runs that are being taken up, those that wait for a slot among them. */
+  private readonly taking = new Set<string>()
+  private slots: Slots<Waiter> | undefined
   private listening = false
 
   constructor(
@@ -221,13 +224,14 @@ class Engine implements Attended {
         if (runs.length < page) break
         after = runs.at(-1)
       }
-      const slots = new Slots<Waiter>(concurrency, Infinity)
+      const slots = this.slotsFor(concurrency)
       const resumed = yield* Effect.forEach(Array.from(unfinished.values()), (run) => {
         const { parent, runId, workflow } = run
         const resume = this.workflows.get(workflow)
         const isParents = parent._tag === "Some" && unfinished.has(parent.value)
         if (resume === undefined || isParents || this.live.has(runId) || except?.(runId) === true) return nothing
-        return Effect.map(
+        return this.once(
+          runId,
           Effect.exit(new Permit(slots).hold((permit) => resume(run, permit))),
           (exit): ReadonlyArray<Resumed> => {
             const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
@@ -238,6 +242,28 @@ class Engine implements Attended {
       }, { concurrency: "unbounded" })
       return resumed.flat()
     })
+  }
+
+  /** One set of slots for all that is taken up, however often: who came last says how many. */
+  private slotsFor(concurrency: number): Slots<Waiter> {
+    if (this.slots === undefined) this.slots = new Slots(concurrency, Infinity)
+    else this.slots.resize(concurrency)
+    return this.slots
+  }
+
+  /** Takes up a run, unless that is under way. */
+  private once<A>(
+    runId: string,
+    taken: Effect.Effect<A>,
+    answer: (taken: A) => ReadonlyArray<Resumed>
+  ): Effect.Effect<ReadonlyArray<Resumed>> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        if (this.taking.has(runId)) return nothing
+        this.taking.add(runId)
+        return Effect.ensuring(Effect.map(restore(taken), answer), Effect.sync(() => this.taking.delete(runId)))
+      })
+    )
   }
 }
 
