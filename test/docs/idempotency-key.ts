@@ -23,7 +23,7 @@ const createPayment = Effect.gen(function*() {
 export const router = HttpRouter.empty.pipe(
   HttpRouter.post("/payments", createPayment),
   HttpRouter.use(IdempotencyKey.make({
-    scope: (request) => request.headers["x-account"] ?? "anonymous",
+    scope: (request) => request.headers["x-account"] || "anonymous",
     documentation: "https://api.example.com/docs/idempotency"
   }))
 )

@@ -20,12 +20,8 @@ failed remediations (5 seconds); AGENT_CIRCUIT_RESET, how long a vendor that is 
 Exit: 0 resolved, 1 failed, 2 bad input, 3 escalated to a human; 130 or 143 interrupted by SIGINT or SIGTERM: start it
 again to go on where it was`
 
-// a reader that goes away, such as head, ends the output and not the incident
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED") throw error
-  })
-}
+// a reader that goes away, such as head, or a full disk below a log ends the output and not the incident
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {})
 
 const fail = (message: string): never => {
   process.stderr.write(`firebreak: ${message}\n`)

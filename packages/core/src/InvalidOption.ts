@@ -86,14 +86,19 @@ export const between = (
 }
 
 /**
- * A name that is not empty.
+ * A name that is not empty, and text that every store and wire can hold: half a surrogate pair, as of an emoji that was cut
+ * in two, is refused.
  *
  * @since 0.1.0
  * @category checks
  */
 export const name = (module: string, option: string, value: string): string => {
-  if (typeof value !== "string" || value.trim() === "") {
+  if (typeof value !== "string") throw new InvalidOption(`${module}: ${option} must be a string, got ${show(value)}`)
+  if (value.trim() === "") {
     throw new InvalidOption(`${module}: ${option} must be a name that is not empty, got ${show(value)}`)
+  }
+  if (/\p{Surrogate}/u.test(value)) {
+    throw new InvalidOption(`${module}: ${option} must be well-formed text, got ${show(value)}`)
   }
   return value
 }

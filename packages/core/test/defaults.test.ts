@@ -102,10 +102,11 @@ describe("the tables of defaults in docs/", () => {
   })
 
   it("are those of Checkpoint", () => {
-    const { concurrency, maxRecoveries, ...others } = Checkpoint.defaults
+    const { concurrency, maxRecoveries, version, ...others } = Checkpoint.defaults
     expect(defaultsOf("checkpoints")).toMatchObject({
       ...others,
       concurrency: `${concurrency}`,
+      version: `\`"${version}"\``,
       maxRecoveries: `${maxRecoveries}`
     })
   })

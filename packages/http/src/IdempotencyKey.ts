@@ -83,7 +83,10 @@ export interface Options {
   readonly maxRequestBody?: number | undefined
   /** The longest response body that is kept, in bytes. Default 256 KiB. */
   readonly maxResponseBody?: number | undefined
-  /** The response headers that are kept beside status and body. Default: those that say what the body is. */
+  /**
+   * The response headers that are kept beside status and body, `content-type` in any case and `set-cookie` in none. Default:
+   * those that say what the body is.
+   */
   readonly headers?: ReadonlyArray<string> | undefined
   /** The URL of a page that explains keys: the problems' `type`, and a `Link` to it. Default none, and `about:blank`. */
   readonly documentation?: string | undefined
@@ -144,7 +147,7 @@ export const headers = {
  *
  * const router = HttpRouter.empty.pipe(
  *   HttpRouter.post("/payments", HttpServerResponse.json({ id: "pay_1" }, { status: 201 })),
- *   HttpRouter.use(IdempotencyKey.make({ scope: (request) => request.headers["x-tenant"] ?? "anonymous" }))
+ *   HttpRouter.use(IdempotencyKey.make({ scope: (request) => request.headers["x-tenant"] || "anonymous" }))
  * )
  *
  * @since 0.1.0
@@ -177,6 +180,15 @@ export const make = (options: Options = {}) => {
 // internal
 // -----------------------------------------------------------------------------
 
+const kept = (headers: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const names = headers.map((header) => header.toLowerCase())
+  // one caller's cookie is no answer to another
+  if (names.includes("set-cookie")) {
+    throw new Check.InvalidOption("IdempotencyKey.make: headers must not have \"set-cookie\", which is never kept")
+  }
+  return [...new Set(["content-type", ...names])]
+}
+
 type Settings = ReturnType<typeof resolve>
 
 const resolve = (options: Options) => {
@@ -199,7 +211,7 @@ const resolve = (options: Options) => {
     retention: Check.millis(name, "retention", options.retention ?? defaults.retention, { min: 1 }),
     maxRequestBody: size("maxRequestBody"),
     maxResponseBody: size("maxResponseBody"),
-    headers: (options.headers ?? defaults.headers).map((header) => header.toLowerCase()),
+    headers: kept(options.headers ?? defaults.headers),
     parse: (field: string): Either.Either<string, string> => {
       const text = StructuredString.parse(field) ??
         (options.unquoted === true && /^[!#-+\--~]+$/.test(field) ? field : undefined)

@@ -485,6 +485,7 @@ describe("IdempotencyKey", () => {
     expect(() => IdempotencyKey.make({ retryAfter: NaN })).toThrow(InvalidOption)
     expect(() => IdempotencyKey.make({ maxKeyLength: 0 })).toThrow("maxKeyLength must be a whole number of at least 1")
     expect(() => IdempotencyKey.make({ maxRequestBody: -1 })).toThrow("maxRequestBody")
+    expect(() => IdempotencyKey.make({ headers: ["Set-Cookie"] })).toThrow("must not have \"set-cookie\"")
   })
 })
 
