@@ -61,7 +61,7 @@ export const cases: ReadonlyArray<Case> = [
   },
   {
     name: "key-hit-sqlite",
-    unit: "us",
+    unit: "ns",
     baselines: ["prepared-get"],
     candidates: async () => {
       const directory = temporaryDirectory()
