@@ -170,7 +170,8 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<Services, Store
 
 /**
  * Looks through a SQLite file for damage: what it lacks, pages that cannot be read, records that were altered. Nothing
- * runs and nothing is changed; it also opens a file that `layerSqlite` refuses.
+ * runs and nothing is changed: the file is opened for reading, and must be there with the tables of this release. It also
+ * opens a file that `layerSqlite` refuses.
  *
  * @since 0.1.0
  * @category repair
@@ -178,7 +179,7 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<Services, Store
 export const verify = (
   options: Pick<SqliteOptions, "filename" | "busyTimeout">
 ): Effect.Effect<ReadonlyArray<Damage>, StoreError> => {
-  const settings = resolve({ ...options, onDamage: "isolate" })
+  const settings = { ...resolve(options), readOnly: true }
   return Effect.scoped(Effect.flatMap(SqliteClient.make(settings), SqliteCheckpoints.verify))
 }
 

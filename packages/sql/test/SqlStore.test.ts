@@ -16,7 +16,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import * as SqlStore from "../src/SqlStore.js"
 import * as Child from "./fixtures/child.js"
@@ -407,6 +407,55 @@ describe("the anchor", () => {
       yield* Effect.scoped(Effect.flatMap(open({ filename }), ({ runs }) => runs.begin({ ...begin, runId: "new" })))
       yield* tamper(filename, "DELETE FROM firebreak_run WHERE run_id = 'new'")
       yield* isRefused(filename, `run "new" is lost`)
+    }))
+})
+
+describe("verify", () => {
+  it.scoped("makes nothing where there is no file", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const error = yield* Effect.flip(SqlStore.verify({ filename }))
+      assert.deepStrictEqual([error.store, error.operation, error.reason], [filename, "open", "readonly"])
+      assert.include(error.detail, "there is no such file")
+      assert.isFalse(existsSync(dirname(filename)))
+    }))
+
+  it.scoped("begins no anchor and leaves file and records as they were, in journal mode DELETE too", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* withRun(filename, 3)
+      yield* tamper(filename, "PRAGMA journal_mode = DELETE; UPDATE firebreak_step SET exit = '0' WHERE seq = 1")
+      rmSync(`${filename}-anchor`)
+      const before = readFileSync(filename)
+      const found = yield* SqlStore.verify({ filename })
+      assert.deepStrictEqual(found.map(({ runId }) => runId), ["r"])
+      assert.isTrue(before.equals(readFileSync(filename)))
+      assert.deepStrictEqual(readdirSync(dirname(filename)), ["firebreak.db"])
+    }))
+
+  it.scoped("does not bring the tables of an older release up to date", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* fixture("schema-1.sql", filename)
+      const before = readFileSync(filename)
+      const error = yield* Effect.flip(SqlStore.verify({ filename }))
+      assert.include(error.detail, "its tables have schema version 1")
+      assert.isTrue(before.equals(readFileSync(filename)))
+    }))
+
+  it.scoped("finds nothing wrong beside a store that writes and deletes", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const { runs } = yield* open({ filename })
+      const writing = yield* Effect.fork(Effect.forever(Effect.gen(function*() {
+        const { token } = claimed(yield* runs.begin(begin))
+        for (const seq of [0, 1]) yield* runs.save({ token, step: step(seq) })
+        yield* runs.finish({ runId: "r", token, status: "succeeded", exit: "1" })
+        yield* runs.clear("r")
+      })))
+      for (let i = 0; i < 5; i++) assert.deepStrictEqual(yield* SqlStore.verify({ filename }), [])
+      assert.strictEqual((yield* Fiber.poll(writing))._tag, "None")
+      yield* Fiber.interrupt(writing)
     }))
 })
 

@@ -47,6 +47,8 @@ export interface Options {
   readonly busyTimeout: number
   readonly transactionTimeout: number
   readonly onDamage: "refuse" | "isolate"
+  /** Nothing is made or written; only `verify` can be asked. Default false. */
+  readonly readOnly?: boolean | undefined
 }
 
 /** Opens the file in a new writer thread, which ends with the scope after all that was asked has been committed. */
@@ -246,9 +248,9 @@ const said: Partial<Record<Name, string>> = {
 const open = (options: Options) =>
   Effect.async<Writer, StoreError>((resume) => {
     const script = new URL("./sqliteWriter.js", import.meta.url)
-    const { filename } = options
+    const { filename, readOnly = false } = options
     const owner = Owner.make()
-    const workerData: Start = { ...options, owner }
+    const workerData: Start = { ...options, owner, readOnly }
     // without the parent's flags: a loader such as tsx would only slow the start
     const worker = new Worker(script, { workerData, execArgv: [] })
     // while the writer starts
@@ -267,7 +269,7 @@ const open = (options: Options) =>
       const { _tag: _, isolated, ...connection } = reply
       void loading.then(({ default: driver }) => {
         // what is damaged only the writer thread knows
-        const main = isolated === 0 ? new MainWriter(driver, { filename, owner }) : undefined
+        const main = isolated === 0 && !readOnly ? new MainWriter(driver, { filename, owner }) : undefined
         settle(Effect.succeed(new Writer(filename, worker, connection, main)))
       })
     }

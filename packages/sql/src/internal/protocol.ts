@@ -238,6 +238,8 @@ export interface Start {
   readonly transactionTimeout: number
   /** Whether a damaged file is refused, or only what is damaged in it. */
   readonly onDamage: "refuse" | "isolate"
+  /** Whether it is opened to be looked at only. */
+  readonly readOnly: boolean
   readonly owner: string
 }
 

@@ -12,7 +12,7 @@ import { parentPort, receiveMessageOnPort, workerData } from "node:worker_thread
 import * as Anchor from "./writer/anchor.js"
 import * as Committer from "./writer/committer.js"
 import { describe, isBusy } from "./writer/failure.js"
-import { open } from "./writer/open.js"
+import { open, openReadOnly } from "./writer/open.js"
 import * as RunTable from "./writer/runTable.js"
 import * as Session from "./writer/session.js"
 
@@ -35,10 +35,12 @@ const gone = { reason: "io", detail: "the file is gone: it was deleted or replac
  * @param {ReturnType<typeof openAt>} opened
  * @param {Start} start
  */
-const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout, transactionTimeout }) => {
+const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout, readOnly, transactionTimeout }) => {
   const { handlers, isGone } = committer
   /** @type {Array<Entry>} */
   let queue = []
+  /** @param {Entry} entry */
+  const isRead = ({ name }) => readOnly || reads.has(name)
   let closing = false
   let transactions = 0
 
@@ -177,8 +179,8 @@ const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout,
       }
       const begins = others.filter(({ name }) => name === "sessionBegin")
       const grouped = others.filter(({ name }) => name !== "sessionBegin")
-      const waiting = attempt("read", grouped.filter(({ name }) => reads.has(name)))
-      queue = [...waiting, ...attempt("write", grouped.filter(({ name }) => !reads.has(name)))]
+      const waiting = attempt("read", grouped.filter(isRead))
+      queue = [...waiting, ...attempt("write", grouped.filter((entry) => !isRead(entry)))]
       const [first, ...later] = begins
       if (first !== undefined) queue = [...advance(first), ...later, ...queue]
       drain()
@@ -203,9 +205,15 @@ const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout,
  *
  * @param {Start} start
  */
-const openAt = (start) =>
-  open(start, (db) => {
-    const { filename, onDamage, owner } = start
+const openAt = (start) => {
+  const { filename, onDamage, owner, readOnly } = start
+  if (readOnly) {
+    return openReadOnly(start, (db) => {
+      const table = RunTable.make(db)
+      return { committer: Committer.make(db, table, { filename, owner }), table }
+    })
+  }
+  return open(start, (db) => {
     const table = RunTable.make(db)
     const damage = Anchor.check(db, table, filename, table.running)
     // a file that is older than it was also lacks keys, and no anchor knows which: they would be claimed anew
@@ -216,6 +224,7 @@ const openAt = (start) =>
     committer.beginAnchor()
     return { committer, table }
   })
+}
 
 if (parentPort !== null) {
   /** @type {Start} */

@@ -128,8 +128,12 @@ export const check = (db, table, filename, names) => {
     }
     return damage
   })
+  const first = look()
   // what another process writes meanwhile looks like damage too; under its lock nothing is written
-  return look().length === 0 ? [] : look.immediate()
+  if (first.length === 0 || !db.readonly) return first.length === 0 ? [] : look.immediate()
+  // without the lock: what it deletes is out of the anchor before it is out of the database, and not found again
+  const again = new Set(look().map(({ detail }) => detail))
+  return first.filter(({ detail }) => again.has(detail))
 }
 
 /**

@@ -200,6 +200,35 @@ export const open = ({ busyTimeout, filename }, use) => {
   }
 }
 
+/**
+ * Opens the file to look at it: nothing is made, brought up to date or written, and any journal mode will do.
+ *
+ * @template A
+ * @param {{ readonly filename: string, readonly busyTimeout: number }} options
+ * @param {(db: Database.Database) => A} use what is done first
+ * @returns {Opened & { readonly used: A }}
+ */
+export const openReadOnly = ({ busyTimeout, filename }, use) => {
+  if (!existsSync(filename)) throw Object.assign(new Error("there is no such file"), { code: "ENOENT" })
+  const db = new Database(filename, { readonly: true, fileMustExist: true, timeout: busyTimeout })
+  try {
+    const schema = version(db)
+    if (schema !== migrations.length) {
+      throw new Error(
+        `its tables have schema version ${schema}, this release of @firebreak/sql reads version ${migrations.length}: ${
+          schema < migrations.length ? "open it as a store first, which brings it up to date" : "use a newer release"
+        }`
+      )
+    }
+    const journalMode = String(db.pragma("journal_mode", { simple: true }))
+    const synchronous = Number(db.pragma("synchronous", { simple: true }))
+    return { db, journalMode, synchronous, schema, used: use(db) }
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
 /** How long a file that was found is taken to be there, in milliseconds. */
 const recheck = 250
 
