@@ -8,6 +8,7 @@
  */
 import { createHash } from "node:crypto"
 import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from "node:fs"
+import { dirname } from "node:path"
 import { Damage } from "./digest.js"
 
 /**
@@ -52,7 +53,7 @@ export const run = (runId, count, hash, token) => ["run", runId, count, short(ha
  * @param {string} path
  * @returns {State | undefined} undefined when there is no anchor
  */
-const read = (path) => {
+export const read = (path) => {
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined
   /** @type {State} */
   const state = { token: 0, runs: new Map() }
@@ -78,19 +79,61 @@ const read = (path) => {
   return state
 }
 
+/** Entries in one line of an anchor that is written anew: what is torn costs no more than these. */
+const inLine = 1_000
+
+/** How often a line is written until it is there as a whole. */
+const attempts = 3
+
+/**
+ * Writes a line as a whole. On a disk nearly full `write` may take a part only: that stays behind as a torn line, and the
+ * whole line comes again, for another process may have written meanwhile.
+ *
+ * @param {number} descriptor
+ * @param {ReadonlyArray<Entry>} entries
+ * @returns {number} bytes written
+ */
+const writeLine = (descriptor, entries) => {
+  const bytes = Buffer.from(line(entries))
+  let size = 0
+  for (let i = 0; i < attempts; i++) {
+    const written = writeSync(descriptor, bytes)
+    size += written
+    if (written === bytes.length) return size
+  }
+  throw Object.assign(new Error("a line of the anchor was written in part only"), { code: "ENOSPC" })
+}
+
+/**
+ * Flushes the directory: a new name is only then sure to be there after a power cut.
+ *
+ * @param {string} path of a file in it
+ */
+const flushDirectory = (path) => {
+  if (process.platform === "win32") return
+  const descriptor = openSync(dirname(path), "r")
+  try {
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
 /**
  * @param {string} path
- * @param {ReadonlyArray<string>} lines
+ * @param {ReadonlyArray<Entry>} entries
  */
-const replace = (path, lines) => {
+const replace = (path, entries) => {
   const descriptor = openSync(`${path}.new`, "w")
   try {
-    writeSync(descriptor, lines.join(""))
+    // an empty anchor is one too
+    for (let i = 0; i === 0 || i < entries.length; i += inLine) writeLine(descriptor, entries.slice(i, i + inLine))
     fsyncSync(descriptor)
   } finally {
     closeSync(descriptor)
   }
   renameSync(`${path}.new`, path)
+  flushDirectory(path)
 }
 
 /** @param {string} filename */
@@ -184,7 +227,7 @@ export const make = (filename) => {
   /** @param {ReadonlyArray<Entry>} entries */
   const write = (entries) => {
     const open = opened()
-    size += writeSync(open, line(entries))
+    size += writeLine(open, entries)
     return open
   }
 
@@ -201,7 +244,7 @@ export const make = (filename) => {
     try {
       write([...waiting.values()])
     } catch {
-      descriptor = undefined
+      // the next commits tell more
     }
     waiting.clear()
   }
@@ -219,7 +262,7 @@ export const make = (filename) => {
       db.transaction(() => {
         if (!missing()) return
         const entries = table.everything().map(({ count, hash, runId, token }) => run(runId, count, hash, token))
-        replace(path, [line(entries)])
+        replace(path, entries)
       }).immediate()
     },
 
@@ -238,7 +281,7 @@ export const make = (filename) => {
       /** @type {Array<Entry>} */
       const entries = [["token", state.token]]
       for (const [runId, { count, head, token }] of state.runs) entries.push(["run", runId, count, head, token])
-      replace(path, [line(entries)])
+      replace(path, entries)
     },
 
     /**
