@@ -78,6 +78,7 @@ describe.skipIf(Postgres.unavailable !== undefined)("two runners on PostgreSQL",
           const doomed = yield* Runners.start(url)
           const other = yield* Runners.start(url)
           yield* Effect.all([Runners.ready(doomed), Runners.ready(other)], { concurrency: 2 })
+          yield* Runners.shared(sql)
           const asked = yield* Effect.fork(askForAll(url, sql))
           yield* bothWork(sql, doomed)
 
@@ -111,6 +112,7 @@ describe.skipIf(Postgres.unavailable !== undefined)("two runners on PostgreSQL",
           const hung = yield* Runners.start(url)
           const other = yield* Runners.start(url)
           yield* Effect.all([Runners.ready(hung), Runners.ready(other)], { concurrency: 2 })
+          yield* Runners.shared(sql)
           const asked = yield* Effect.fork(askForAll(url, sql))
           yield* bothWork(sql, hung)
 
@@ -140,6 +142,7 @@ describe.skipIf(Postgres.unavailable !== undefined)("two runners on PostgreSQL",
           const other = yield* Runners.start(url)
           yield* Effect.all([Runners.ready(leaving), Runners.ready(other)], { concurrency: 2 })
           assert.strictEqual(yield* leaving.health("/livez"), 200)
+          yield* Runners.shared(sql)
           const asked = yield* Effect.fork(askForAll(url, sql))
           yield* bothWork(sql, leaving)
 

@@ -70,6 +70,14 @@ export const until = <E, R>(check: Effect.Effect<boolean, E, R>): Effect.Effect<
 
 export const ready = (runner: Runner) => until(Effect.map(runner.health("/readyz"), (status) => status === 200))
 
+/** Waits until two runners have divided the shards among themselves: a runner that has none does not work. */
+export const shared = (sql: SqlClient.SqlClient) =>
+  until(Effect.map(
+    Effect.orDie(sql<{ readonly shards: number }>`
+      SELECT count(*)::int AS shards FROM firebreak_cluster_locks GROUP BY address`),
+    (runners) => runners.filter(({ shards }) => shards >= 20).length === 2
+  ))
+
 /** A database with the tables of the tests' workflow. */
 export const sqlOf = (url: string): Effect.Effect<SqlClient.SqlClient, never, Scope.Scope> =>
   Effect.gen(function*() {
