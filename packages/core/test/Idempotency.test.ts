@@ -467,6 +467,26 @@ describe("Idempotency", () => {
     )
 
     test(
+      "gives each caller an outcome of its own, which it may change",
+      Effect.gen(function*() {
+        const List = Schema.mutable(Schema.Array(Schema.Number))
+        const list = Idempotency.make(
+          "list",
+          { payload: Schema.Boolean, key: String, success: List, error: List },
+          (fails) => fails ? Effect.fail([1]) : Effect.succeed([1])
+        )
+        for (const fails of [false, true]) {
+          const call = Effect.merge(list(fails))
+          for (let i = 0; i < 3; i++) {
+            const found = yield* call
+            assert.deepStrictEqual(found, [1])
+            if (Array.isArray(found)) found.push(99)
+          }
+        }
+      })
+    )
+
+    test(
       "is read from the store again after a second, so that another owner's reset shows",
       Effect.gen(function*() {
         const { asked, service } = yield* watched

@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import * as Predicate from "effect/Predicate"
 import type * as Schema from "effect/Schema"
 import type * as Store from "../IdempotencyStore.js"
 import { canonicalJson, equalJson } from "./canonicalJson.js"
@@ -92,11 +93,21 @@ class Kept {
     const decoding = codec.decode(this.text)
     if (!Either.isEither(decoding)) return undefined
     if (Either.isLeft(decoding)) return Exit.fail(decoding.left as F)
-    this.success = codec.success
-    this.error = codec.error
-    return this.exit = decoding.right as Exit.Exit<A, E>
+    const exit = decoding.right as Exit.Exit<A, E>
+    if (!isChangeable(exit)) {
+      this.success = codec.success
+      this.error = codec.error
+      this.exit = exit
+    }
+    return exit
   }
 }
+
+/** Whether it holds an object: the caller may change it, so each has one of its own. */
+const isChangeable = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  Exit.isSuccess(exit)
+    ? Predicate.isObject(exit.value)
+    : exit.cause._tag !== "Fail" || Predicate.isObject(exit.cause.error)
 
 const jsonOf = (payload: unknown): string | undefined => {
   try {
