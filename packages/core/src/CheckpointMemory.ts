@@ -200,6 +200,8 @@ export const make: Effect.Effect<Service> = Effect.sync(() => {
         if (entry === undefined || started === undefined || isLeased(entry, nanos)) return false
         const { branch, kind, startedAt } = started
         entry.started.delete(name)
+        // an owner past its lease must not go on
+        entry.token = ++lastToken
         if (Option.isSome(exit)) {
           const seq = Math.max(-1, ...entry.steps.keys()) + 1
           put(entry, { runId, seq, name, kind, branch, exit: exit.value, startedAt, endedAt: millis })

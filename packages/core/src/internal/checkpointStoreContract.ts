@@ -184,6 +184,23 @@ export const contract = ({ ask, pass, step, test, unit }: Tools): void => {
       assert.isFalse(yield* store.settle({ runId: "wf/never", name: "one", exit: Option.none() }))
     }))
 
+  test("settling a step fences an owner past its lease", (store) =>
+    Effect.gen(function*() {
+      for (const exit of [Option.none(), Option.some(`"by hand"`)]) {
+        const runId = Option.isSome(exit) ? "wf/b" : id
+        const key = runId.slice(3)
+        const { token } = claimed(yield* store.begin(ask(key)))
+        yield* store.start({ token, step: { ...starting("one"), runId } })
+        yield* pass(2)
+        assert.isTrue(yield* store.settle({ runId, name: "one", exit }))
+        assert.isFalse(yield* store.save({ token, step: step(key, 7, "one") }))
+        assert.isFalse(yield* renewed(store, { runId, token, lease: unit }))
+        assert.isFalse(yield* store.finish({ runId, token, status: "succeeded", exit: "1" }))
+        const { steps } = yield* loaded(store, runId)
+        assert.deepStrictEqual(steps.map((_) => _.exit), Option.toArray(exit))
+      }
+    }))
+
   // signals
 
   test("keeps the first signal of a name, sent before the run began or in it", (store) =>
