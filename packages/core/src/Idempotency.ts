@@ -148,8 +148,9 @@ export interface Action<Payload, A, E, R> {
 /**
  * Defines an action. Two actions of one operation name share their keys.
  *
- * The run may outlive its callers, so it keeps the first one's context but should not use its Scope. It must not call
- * itself with the same key: it would wait for itself.
+ * The run may outlive its callers, so it keeps the first one's context but should not use its Scope, and should not be
+ * called within an SQL transaction: its statements would be of a transaction that may be over, and on SQLite the claim
+ * waits for the transaction. It must not call itself with the same key: it would wait for itself.
  *
  * @example
  * import * as Idempotency from "@firebreak/core/Idempotency"
@@ -223,7 +224,7 @@ export const make = <
 
 /**
  * Runs one effect once per key, without a definition. `payload` is any JSON value; the same key with another one is
- * `KeyReused`.
+ * `KeyReused`. As with `make`, the effect may outlive its caller: do not call it within an SQL transaction.
  *
  * @example
  * import * as Idempotency from "@firebreak/core/Idempotency"
