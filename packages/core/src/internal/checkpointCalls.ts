@@ -48,6 +48,7 @@ export class Calls {
   readonly version: string
   /** In the order in which they were registered. */
   readonly compensations: Array<Compensation> = []
+  private readonly compensated = new Set<string>()
   /** Children begun and not recorded, with what ends them. */
   readonly children = new Map<string, Effect.Effect<void, RunError>>()
   /** Whether the body has ended: no step is taken any more. */
@@ -352,9 +353,10 @@ export class Calls {
     undo: Effect.Effect<void, never, any>,
     fiber: Running
   ): Effect.Effect<never> | undefined {
-    if (this.compensations.some((other) => other.name === name)) {
+    if (this.compensated.has(name)) {
       return this.life.misuse(`registers compensation "${name}" twice; give each a name of its own`)
     }
+    this.compensated.add(name)
     this.compensations.push({ name, undo: closeOver(fiber.currentContext as Context.Context<any>)(undo) })
     return undefined
   }
