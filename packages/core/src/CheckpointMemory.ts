@@ -75,7 +75,7 @@ export const make: Effect.Effect<Service> = Effect.sync(() => {
         if (found === undefined && request.existing === true) return { _tag: "Missing" }
         if (found !== undefined) {
           if (found.payload !== request.payload) return { _tag: "Mismatch", payload: found.payload }
-          if (found.status !== "running") return { _tag: "Finished", run: toRun(found) }
+          if (found.status !== "running") return { _tag: "Finished", run: toRun(found), died: false }
           if (found.version !== request.version && request.accepts?.includes(found.version) !== true) {
             return { _tag: "OtherVersion", version: found.version }
           }
@@ -86,7 +86,7 @@ export const make: Effect.Effect<Service> = Effect.sync(() => {
           found.held = false
           if (found.stalls > request.maxStalls) {
             end(found, "dead", "", millis)
-            return { _tag: "Finished", run: toRun(found) }
+            return { _tag: "Finished", run: toRun(found), died: true }
           }
           found.recoveries++
         }

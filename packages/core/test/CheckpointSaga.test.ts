@@ -423,6 +423,20 @@ describe("history", () => {
     }))
 })
 
+test("tells once that a run died, however often it is called, and again when it dies again", () =>
+  Effect.gen(function*() {
+    const queue = yield* Events.subscribe
+    const flow = saga(Effect.die("bug"), { maxRecoveries: 0 })
+    for (let i = 0; i < 5; i++) yield* Effect.exit(flow.run("one"))
+    assert.isTrue(yield* Checkpoint.requeue(runId))
+    for (let i = 0; i < 5; i++) yield* Effect.exit(flow.run("one"))
+    const told = Array.from(yield* Queue.takeAll(queue)).filter(({ _tag }) => _tag === "RunDied")
+    assert.deepStrictEqual(told.map(({ at: _, ...event }) => event), [
+      { _tag: "RunDied", workflow: "saga", runId, stalls: 1 },
+      { _tag: "RunDied", workflow: "saga", runId, stalls: 1 }
+    ])
+  }).pipe(Effect.provide(Events.layer)))
+
 describe("layers", () => {
   test("layerResume takes up what its owner left, at once and later, and what fails ever more rarely", () =>
     Effect.gen(function*() {

@@ -79,7 +79,9 @@ export const attempt = <A, E, R, S>(
         return yield* new RunInProgress({ runId, retryAfter: begun.retryAfter })
       case "Finished": {
         const { stalls, status } = begun.run
-        if (status === "dead") yield* Events.publish({ _tag: "RunDied", workflow, runId, stalls })
+        if (status === "dead" && begun.died !== false) {
+          yield* Events.publish({ _tag: "RunDied", workflow, runId, stalls })
+        }
         return yield* endOf(begun.run, definition.outcomes)
       }
       case "Claimed": {
