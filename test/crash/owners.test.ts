@@ -14,6 +14,9 @@ import {
   travelOn
 } from "./support.js"
 
+/** Of the process that is harmed. The others have 30 seconds: a stall of theirs is not to look like a death. */
+const shortLease = (millis: number) => ({ env: { JOURNEY_LEASE: `${millis}` } })
+
 const expectDone = async (process: Process) => {
   const ended = await process.ended
   expect(ended.stderr).toBe("")
@@ -28,11 +31,11 @@ for (const [name, makeStore] of Object.entries(stores)) {
       const ledger = await startLedger()
       const runs = names(20)
       const task = { ...await makeStore(skip), port: ledger.port, runs, concurrency: 4 }
-      const all = Array.from({ length: 3 }, () => travel(task, { env: { JOURNEY_LEASE: "3000" } }))
+      const all = [travel(task, shortLease(3_000)), travel(task), travel(task)] as const
       const most = between(20, 150)
       await eventually(async () => (await ledger.entries()).length >= most)
-      all[0]!.signal("SIGKILL")
-      if ((await all[0]!.ended).signal === "SIGKILL") injected()
+      all[0].signal("SIGKILL")
+      if ((await all[0].ended).signal === "SIGKILL") injected()
       for (const process of all.slice(1)) await expectDone(process)
       injected(2)
       await ledger.expectWhole(runs)
@@ -42,21 +45,20 @@ for (const [name, makeStore] of Object.entries(stores)) {
 
   harmful(`${name}: SIGSTOP past the lease, and SIGCONT`, async ({ between, injected, note, skip }) => {
     const times = count(2, 50)
-    const env = { JOURNEY_LEASE: "2000" }
     let fenced = 0
     for (let i = 0; i < times; i++) {
       const ledger = await startLedger()
       const task = { ...await makeStore(skip), port: ledger.port, runs: names(3), concurrency: 3 }
       // few enough that no run has ended
       await ledger.hold(between(0, 9))
-      const zombie = travel(task, { env })
+      const zombie = travel(task, shortLease(2_000))
       // every run stands in a step whose effect has arrived and whose answer has not
       await eventually(async () => zombie.hasEnded() || await ledger.waiting() >= 3)
       expect(zombie.said).toEqual([{ said: "open" }])
       zombie.signal("SIGSTOP")
       injected()
       await ledger.pass()
-      await travelOn(task, { env })
+      await travelOn(task)
       await ledger.expectWhole(task.runs)
       const before = (await ledger.entries()).length
       await ledger.release()
@@ -75,11 +77,14 @@ for (const [name, makeStore] of Object.entries(stores)) {
     const ledger = await startLedger()
     const runs = names(count(40, 1_000))
     const task = { ...await makeStore(skip), port: ledger.port, runs, concurrency: 4 }
-    const env = { JOURNEY_LEASE: "3000" }
-    const all = [travel({ ...task, jumps: 7 }, { env }), travel({ ...task, jumps: 11 }, { env }), travel(task, { env })]
+    const all = [
+      travel({ ...task, jumps: 7 }, shortLease(3_000)),
+      travel({ ...task, jumps: 11 }),
+      travel(task)
+    ] as const
     await sleep(500)
-    all[0]!.signal("SIGKILL")
-    await all[0]!.ended
+    all[0].signal("SIGKILL")
+    await all[0].ended
     for (const process of all.slice(1)) {
       for (const line of (await expectDone(process)).said) if (line.said === "jumped") injected(line.times)
     }

@@ -63,7 +63,9 @@ harmful("kill -9 at a random moment, on PostgreSQL", async ({ between, injected,
     await eventually(() => child.said.length > 0 || child.hasEnded())
     await sleep(between(0, 300))
     child.signal("SIGKILL")
-    if ((await child.ended).signal === "SIGKILL") injected()
+    const { said, signal } = await child.ended
+    if (signal === "SIGKILL") injected()
+    else expect(said, "ended by itself").toContainEqual({ said: "done" })
     await ledger.settled()
   }
   await travelOn({ ...store, port: ledger.port, runs }, { env })
