@@ -179,4 +179,56 @@ withServer("PostgreSQL under faults", (server) => {
       assert.include(error.detail, named)
       assert.isTrue((yield* runs.verify!).some(({ detail, runId }) => runId === "w/a" && detail.includes(named)))
     }), 30_000)
+
+  const claim = (runs: CheckpointStore["Type"], key: string) =>
+    Effect.flatMap(
+      runs.begin(begin(key)),
+      (begun) => begun._tag === "Claimed" ? Effect.succeed(begun.token) : Effect.dieMessage(begun._tag)
+    )
+
+  it.scopedLive("a commit without an answer fails, and holds up no other run", () =>
+    Effect.gen(function*() {
+      const { runs, sql } = yield* open({ ...(yield* fresh), busyTimeout: "300 millis" })
+      yield* sql.unsafe(`
+        CREATE FUNCTION stand() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER stand AFTER INSERT ON firebreak.step DEFERRABLE INITIALLY DEFERRED
+          FOR EACH ROW WHEN (NEW.run_id <> 'w/b') EXECUTE FUNCTION stand()`)
+      const [a, b, c] = [yield* claim(runs, "a"), yield* claim(runs, "b"), yield* claim(runs, "c")]
+      const body = Effect.succeed({ step: step("a", 0), value: 1 })
+      const stuck = yield* Effect.fork(Effect.flip(Effect.uninterruptible(
+        runs.transact!({ runId: "w/a", token: a, body })
+      )))
+      assert.strictEqual((yield* Fiber.join(stuck))._tag, "StoreError")
+      assert.isTrue(yield* runs.save({ token: b, step: step("b", 0) }))
+      const expired = Effect.uninterruptible(runs.expire({ token: c, step: step("c", 0) }))
+      assert.strictEqual((yield* Effect.flip(expired))._tag, "StoreError")
+      assert.isTrue(yield* runs.save({ token: b, step: step("b", 1) }))
+    }), 15_000)
+
+  it.scopedLive(
+    "who waits for a transaction's turn can be interrupted, in an uninterruptible step too",
+    () =>
+      Effect.gen(function*() {
+        const { runs, sql } = yield* open({ ...(yield* fresh), maxConnections: 3, busyTimeout: "30 seconds" })
+        const token = yield* claim(runs, "a")
+        const begun = yield* Effect.makeLatch()
+        const transact = Effect.uninterruptibleMask((restore) =>
+          runs.transact!({ runId: "w/a", token, body: restore(Effect.zipRight(begun.open, Effect.never)) })
+        )
+        const first = yield* Effect.fork(transact)
+        yield* begun.await
+        // one waits for its permit, the other for its connection
+        const taken = yield* Effect.forkAll(numbers(2).map(() => sql.withTransaction(Effect.never)))
+        const others = yield* Effect.forkAll([transact, transact])
+        yield* Effect.sleep("20 millis")
+        yield* Fiber.interrupt(others)
+        yield* Fiber.interrupt(taken)
+        yield* Fiber.interrupt(first)
+        // every connection is back
+        yield* Effect.forEach(numbers(3), () => sql.withTransaction(sql`SELECT pg_sleep(0.05)`), {
+          concurrency: "unbounded"
+        })
+      }),
+    15_000
+  )
 })

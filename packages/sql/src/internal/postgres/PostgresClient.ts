@@ -10,6 +10,8 @@ import { StoreError } from "@firebreak/core/StoreError"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import type { Failure } from "../protocol.js"
 import { Damage } from "../writer/digest.js"
@@ -49,8 +51,15 @@ export interface PostgresClient {
     operation: string,
     body: (query: Query) => Effect.Effect<A, SqlError | StoreError>
   ) => Effect.Effect<A, StoreError>
+  /** A connection for the scope. One that comes when nobody waits any more goes back to the pool. */
+  readonly reserve: Effect.Effect<Connection, SqlError, Scope.Scope>
+  /** What has no answer within `busyTimeout` loses its connection, and so fails even where it cannot be interrupted. */
+  readonly limited: <A, E>(connection: Connection, part: Effect.Effect<A, E>) => Effect.Effect<A, E>
   /** A part of a transaction; its failure in the words of the store. */
-  readonly once: <A>(operation: string, part: Effect.Effect<A, SqlError>) => Effect.Effect<A, StoreError>
+  readonly once: <A, R>(
+    operation: string,
+    part: Effect.Effect<A, SqlError, R>
+  ) => Effect.Effect<A, StoreError, R>
   readonly error: (operation: string, failure: Failure) => StoreError
 }
 
@@ -65,8 +74,18 @@ export const make = (
   const persist = <A>(operation: string, once: Effect.Effect<A, SqlError | StoreError>) =>
     persistent(once, options.busyTimeout, (failure) => error(operation, failure))
 
+  // the driver does not give a connection back that comes after an interruption
+  const reserve = Effect.flatMap(Effect.forkDaemon(Effect.uninterruptible(sql.reserve)), Fiber.join)
+
+  const limited = <A, E>(connection: Connection, part: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.acquireUseRelease(
+      Effect.forkDaemon(Effect.interruptible(Effect.zipRight(Effect.sleep(options.busyTimeout), destroy(connection)))),
+      () => part,
+      Fiber.interruptFork
+    )
+
   const reserved = <A, E>(use: (connection: Connection) => Effect.Effect<A, E>) =>
-    Effect.scoped(Effect.flatMap(sql.reserve, use))
+    Effect.scoped(Effect.flatMap(reserve, (connection) => limited(connection, use(connection))))
 
   return {
     sql,
@@ -74,6 +93,8 @@ export const make = (
     schema,
     schemaName,
     error,
+    reserve,
+    limited,
     once: (operation, part) =>
       Effect.mapError(part, (cause) => {
         const { transient: _, ...failure } = describe(cause)
@@ -146,6 +167,14 @@ export const run = (connection: Connection, text: string): Effect.Effect<void, S
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+/** Closes a connection; with a statement under way at once, and that fails. */
+const destroy = (connection: Connection): Effect.Effect<void> =>
+  Effect.sync(() => {
+    // the driver's own client, which the interface does not show
+    const { pg } = connection as Connection & { readonly pg?: { readonly end: () => unknown } }
+    pg?.end()
+  })
 
 /** Codes of PostgreSQL and of the network, and whether it may be otherwise soon. */
 const reasons: ReadonlyArray<readonly [RegExp, Failure["reason"], transient: boolean]> = [

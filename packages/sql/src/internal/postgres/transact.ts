@@ -6,7 +6,6 @@ import type { StoreError } from "@firebreak/core/StoreError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
 import type { Lane } from "./Lane.js"
 import type { OwnedRuns, Write, Written } from "./OwnedRuns.js"
 import { execute, type PostgresClient, type Query, run } from "./PostgresClient.js"
@@ -29,36 +28,44 @@ export const transact = (
     if (Option.isSome(Context.getOption(fiber.currentContext, SqlClient.TransactionConnection))) {
       return Effect.fail(client.error(operation, { reason: "io", detail: "it is inside another transaction" }))
     }
-    const within = (connection: Connection) => {
-      const query: Query = (statement, parameters) => execute(connection, statement, parameters)
+    const within = (
+      connection: Connection,
+      restore: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+    ) => {
+      const query: Query = (statement, parameters) =>
+        client.limited(connection, execute(connection, statement, parameters))
       const begin = client.once(
         operation,
-        Effect.zipRight(run(connection, "BEGIN"), query(statements.owned, [runId, token]))
+        Effect.zipRight(client.limited(connection, run(connection, "BEGIN")), query(statements.owned, [runId, token]))
       )
-      const rollback = Effect.ignore(run(connection, "ROLLBACK"))
-      return Effect.uninterruptibleMask((restore) => {
-        const transacted: Effect.Effect<Option.Option<A>, E | StoreError, R> = Effect.flatMap(
-          restore(Effect.provideService(body, SqlClient.TransactionConnection, [connection, 0])),
-          ({ step, value }) =>
-            Effect.map(
-              writing.ask({ _tag: "Commit", token, step, query }),
-              ({ _tag }): Option.Option<A> => _tag === "Expired" ? Option.some(value) : Option.none()
-            )
-        )
-        return Effect.matchCauseEffect(
-          Effect.flatMap(begin, (rows) => rows.length === 0 ? Effect.succeed(Option.none<A>()) : transacted),
-          {
-            onFailure: (cause) => Effect.zipRight(rollback, Effect.failCause(cause)),
-            onSuccess: (value) => Effect.as(Option.isNone(value) ? rollback : Effect.void, value)
-          }
-        )
-      })
+      const rollback = Effect.ignore(client.limited(connection, run(connection, "ROLLBACK")))
+      const transacted: Effect.Effect<Option.Option<A>, E | StoreError, R> = Effect.flatMap(
+        restore(Effect.provideService(body, SqlClient.TransactionConnection, [connection, 0])),
+        ({ step, value }) =>
+          Effect.map(
+            writing.ask({ _tag: "Commit", token, step, query }),
+            ({ _tag }): Option.Option<A> => _tag === "Expired" ? Option.some(value) : Option.none()
+          )
+      )
+      return Effect.matchCauseEffect(
+        Effect.flatMap(begin, (rows) => rows.length === 0 ? Effect.succeed(Option.none<A>()) : transacted),
+        {
+          onFailure: (cause) => Effect.zipRight(rollback, Effect.failCause(cause)),
+          onSuccess: (value) => Effect.as(Option.isNone(value) ? rollback : Effect.void, value)
+        }
+      )
     }
-    const connection = Effect.flatMap(
-      Effect.scope,
-      (scope) => client.once(operation, Scope.extend(client.sql.reserve, scope))
+    // a step is not interruptible, and who waits for its turn must be
+    const connection = Effect.interruptible(client.once(operation, client.reserve))
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.zipRight(
+        Effect.interruptible(permits.take(1)),
+        Effect.ensuring(
+          Effect.scoped(Effect.flatMap(connection, (connection) => within(connection, restore))),
+          permits.release(1)
+        )
+      )
     )
-    return permits.withPermits(1)(Effect.scoped(Effect.flatMap(connection, within)))
   })
 
 // -----------------------------------------------------------------------------
