@@ -253,12 +253,18 @@ const resolve = (options: SqliteOptions) => {
   }
 }
 
+const isPostgres = (url: string): boolean => /^postgres(?:ql)?:\/\//.test(url) && URL.canParse(url)
+
 const resolvePostgres = (options: PostgresOptions) => {
   const { busyTimeout: wait, cachedResults, lastGoodValues, schema = postgresDefaults.schema, url, ...client } = options
   if (typeof schema !== "string" || schema === "" || schema.includes("\0") || schema.length > 63) {
     throw new Options.InvalidOption(
       `SqlStore: schema must be a name of 1 to 63 characters, got ${Options.show(schema)}`
     )
+  }
+  if (url !== undefined && !isPostgres(Redacted.isRedacted(url) ? Redacted.value(url) : url)) {
+    // it may hold a password, so it is not shown
+    throw new Options.InvalidOption("SqlStore: url must be a URL that begins with postgres:// or postgresql://")
   }
   const maxConnections = Options.whole("maxConnections", options.maxConnections ?? postgresDefaults.maxConnections, 2)
   const busyTimeout = Duration.millis(

@@ -501,6 +501,15 @@ describe("a file that cannot be used", () => {
       assert.include(error.detail, "schema version 99")
     }))
 
+  it("refuses a PostgreSQL server that is none, without showing what may be a password", () => {
+    for (const url of ["", "x", "mysql://a:secret@b/c"]) {
+      assert.throws(
+        () => SqlStore.layerPostgres({ url }),
+        /^SqlStore: url must be a URL that begins with postgres:\/\/ or postgresql:\/\/$/
+      )
+    }
+  })
+
   it("refuses options that make no sense, by name and value", () => {
     const refused = (options: Partial<SqlStore.SqliteOptions>, message: string) => {
       const thrown = Either.flip(

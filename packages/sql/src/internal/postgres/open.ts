@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { Failure } from "../protocol.js"
 import * as Owner from "../writer/owner.js"
@@ -78,5 +79,9 @@ export const open = (
 // -----------------------------------------------------------------------------
 
 /** The server without user and password. */
-const where = ({ database, host, port }: PgClientConfig): string =>
-  `postgres://${host ?? "localhost"}:${port ?? 5432}/${database ?? ""}`
+const where = ({ database, host, port, url }: PgClientConfig): string => {
+  const given = url === undefined ? undefined : new URL(Redacted.value(url))
+  return `postgres://${given?.hostname || host || "localhost"}:${given?.port || port || 5432}/${
+    given?.pathname.slice(1) || database || ""
+  }`
+}
