@@ -30,7 +30,7 @@ const table = () => {
     if (statement === statements.read) return Effect.fail(error("save", { reason: "io", detail: "no table" }))
     if (statement !== statements.save && statement !== statements.saveStarted) return Effect.succeed([])
     const columns = parameters as ReadonlyArray<ReadonlyArray<string | number>>
-    if (columns[6]?.includes("\u0000")) return Effect.fail(error("save", { reason: "io", detail: "a NUL" }))
+    if (columns[6]?.includes("\u0000")) return Effect.fail(error("save", { reason: "corrupt", detail: "a NUL" }))
     return Effect.sync(() =>
       columns[0]!.map((runId, i) => {
         const key = `${runId}/${columns[2]![i]}`

@@ -2,6 +2,9 @@
  * Group commit: what is asked for while a batch is under way goes into the next one, in one statement and one round
  * trip. One at a time a batch has one request, and nobody waits for company.
  *
+ * Where a batch fails for the data of one request, each is asked for by itself; where it fails for anything else, all fail
+ * with it.
+ *
  * An interrupted caller stops waiting. What was not sent by then is not; what was may be done, and `abandoned` hears of
  * it.
  */
@@ -12,6 +15,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import { isDataFault } from "./PostgresClient.js"
 
 export interface Lane<Request, Answer> {
   readonly ask: (request: Request, abandoned?: (answer: Answer) => void) => Effect.Effect<Answer, StoreError>
@@ -39,13 +43,10 @@ export const make = <Request, Answer>(
           Effect.sync(() =>
             entries.forEach((entry, i) => entry.settle(exits[i] ?? Exit.die("a batch was not answered in full")))
           ),
-        onFailure: (cause) => {
-          const [only] = entries
-          // one of them may be at fault: each by itself, so that it fails alone
-          return only !== undefined && entries.length > 1
-            ? Effect.forEach(entries, (entry) => answer([entry]), { discard: true })
-            : Effect.sync(() => only?.settle(Exit.failCause(cause)))
-        }
+        onFailure: (cause) =>
+          entries.length > 1 && isDataFault(cause)
+            ? Effect.forEach(entries, (entry) => entry.interrupted ? Effect.void : answer([entry]), { discard: true })
+            : Effect.sync(() => entries.forEach((entry) => entry.settle(Exit.failCause(cause))))
       })
 
     const loop = Effect.gen(function*() {

@@ -9,7 +9,7 @@ import type { StoreError } from "@firebreak/core/StoreError"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Chain from "../writer/chain.js"
-import { type PostgresClient, type Query, statement } from "./PostgresClient.js"
+import { isDataFault, type PostgresClient, type Query, statement } from "./PostgresClient.js"
 import { parse, type ReadRow, type SignalRow, toSignals } from "./runRows.js"
 import type * as Statements from "./runStatements.js"
 
@@ -298,7 +298,7 @@ interface SavedRow {
 const done: Exit.Exit<Written> = Exit.succeed({ _tag: "Expired" })
 const lost: Exit.Exit<Written> = Exit.succeed({ _tag: "Lost" })
 
-/** Does writes of one kind. Should one be at fault, those without an answer are done again, each by itself. */
+/** Does writes of one kind. Should the data of one be at fault, those without an answer are done again, each by itself. */
 const together = <W extends Write>(
   writes: ReadonlyArray<W>,
   answers: Answers,
@@ -306,7 +306,9 @@ const together = <W extends Write>(
 ): Effect.Effect<void> =>
   Effect.catchAllCause(write(writes), (cause) => {
     const open = writes.filter((write) => !answers.has(write))
-    if (writes.length > 1) return Effect.forEach(open, (one) => together([one], answers, write), { discard: true })
+    if (writes.length > 1 && isDataFault(cause)) {
+      return Effect.forEach(open, (one) => together([one], answers, write), { discard: true })
+    }
     return Effect.sync(() => open.forEach((one) => answers.set(one, Exit.failCause(cause))))
   })
 

@@ -7,10 +7,12 @@ import type { PgClient } from "@effect/sql-pg/PgClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import { StoreError } from "@firebreak/core/StoreError"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import type { Failure } from "../protocol.js"
@@ -62,6 +64,13 @@ export interface PostgresClient {
   ) => Effect.Effect<A, StoreError, R>
   readonly error: (operation: string, failure: Failure) => StoreError
 }
+
+/** Whether a failure may be that of one request's data, so that others beside it may succeed. */
+export const isDataFault = (cause: Cause.Cause<StoreError>): boolean =>
+  Option.match(Cause.failureOption(cause), {
+    onNone: () => !Cause.isInterrupted(cause),
+    onSome: (error) => error.reason === "corrupt" || dataFaults.has(error)
+  })
 
 export const make = (
   sql: PgClient,
@@ -138,7 +147,9 @@ export const persistent = <A>(
       Effect.catchAll(attempt, (cause) => {
         if (cause instanceof StoreError) return Effect.fail(cause)
         const { transient, ...failure } = describe(cause)
-        const failed = Effect.fail(error(failure))
+        const described = error(failure)
+        if (isOfData(cause)) dataFaults.add(described)
+        const failed = Effect.fail(described)
         if (!transient) return failed
         return Effect.flatMap(Clock.currentTimeNanos, (now) =>
           now >= until ? failed : Effect.zipRight(Effect.sleep(pause), loop(Math.min(2 * pause, 500))))
@@ -184,6 +195,14 @@ const reasons: ReadonlyArray<readonly [RegExp, Failure["reason"], transient: boo
   [/^XX00[12]$/, "corrupt", false],
   [/^(08|57P0[1-5]|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOST|ENET)/, "io", true]
 ]
+
+/** Failures for what a statement was given. */
+const dataFaults = new WeakSet<StoreError>()
+
+/** Values that do not fit their type or a constraint, or are too large; the driver refuses some before it sends them. */
+const isOfData = ({ cause }: SqlError): boolean =>
+  cause instanceof Error &&
+  ("code" in cause ? /^(22|23|54|ERR_STRING|ERR_OUT)/.test(String(cause.code)) : cause instanceof RangeError)
 
 const describe = (error: SqlError): Failure & { readonly transient: boolean } => {
   const cause = error.cause
