@@ -223,10 +223,12 @@ export const make = (options: Options): Effect.Effect<Engine.Service, never, Wor
         Effect.gen(function*() {
           const loaded = yield* journal.load(runId)
           if (Option.isNone(loaded)) return false
-          const { started, stopped } = loaded.value
+          const { deferreds, started, stopped } = loaded.value
           if (Option.isNone(stopped) || !started.some((_) => _.name === name)) return false
-          yield* journal.offer(runId, Model.deferred.settle(name), Option.getOrElse(exit, () => ""))
-          return true
+          const settlement = Model.deferred.settle(name, Model.timesSettled(deferreds, name))
+          if (deferreds.has(settlement)) return false
+          const text = Option.getOrElse(exit, () => "")
+          return (yield* journal.offer(runId, settlement, text)) === text
         }),
 
       load: (runId) => journal.load(runId),

@@ -36,8 +36,8 @@ export interface Journal {
   readonly stopped: (workflows: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Head>, StoreError>
   /** Sends something to a run, begun or not, and wakes it; what was sent first under the name. */
   readonly offer: (runId: string, name: string, value: string) => Effect.Effect<string, StoreError>
-  /** Gives a signal up, unless it was sent: what was first under the name. Wakes nothing. */
-  readonly expire: (runId: string, name: string) => Effect.Effect<string, StoreError>
+  /** Sends a mark in place of a value, unless something was sent: what was first under the name. Wakes nothing. */
+  readonly mark: (runId: string, name: string) => Effect.Effect<string, StoreError>
   readonly deferreds: (runId: string) => Effect.Effect<Deferreds, StoreError>
   readonly clear: (runId: string) => Effect.Effect<boolean, StoreError>
   readonly prune: (options: { readonly olderThan: Duration.Duration }) => Effect.Effect<number, StoreError>

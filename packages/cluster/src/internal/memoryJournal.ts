@@ -179,7 +179,7 @@ export const make = ({ offers, stopped, store }: Held) =>
           )
             .map(headOf)),
       deferreds: (runId) => Effect.sync(() => offersOf(runId)),
-      expire: (runId, name) => Effect.sync(() => put(runId, name, Model.expiredText)),
+      mark: (runId, name) => Effect.sync(() => put(runId, name, Model.expiredText)),
       offer: (runId, name, value) =>
         Effect.gen(function*() {
           const first = put(runId, name, value)

@@ -104,8 +104,16 @@ export const deferred = {
   cancel: "cancel",
   signal: (name: string) => `signal/${name}`,
   child: (name: string) => `child/${name}`,
-  settle: (name: string) => `settle/${name}`
+  settle: (name: string, time: number) => `settle/${time}/${name}`,
+  settled: (name: string, time: number) => `settled/${time}/${name}`
 } as const
+
+/** How often a step was settled and executed again: a settlement is for one time that it is in doubt. */
+export const timesSettled = (sent: ReadonlyMap<string, string>, step: string): number => {
+  let times = 0
+  while (sent.has(deferred.settled(step, times))) times++
+  return times
+}
 
 /** Names of the clocks of a run. */
 export const clock = {

@@ -74,8 +74,14 @@ export class ClusterRun extends Waits implements Engine.RunningRun {
         const executed = this.record(step, "step", branch, outcomes, body)
         return onInDoubt === "retry" ? executed : Effect.zipRight(this.begin(step, branch), executed)
       }
-      const settled = this.recorded.deferreds.get(Model.deferred.settle(step))
-      if (settled === "") return this.record(step, "step", branch, outcomes, body)
+      const { deferreds } = this.recorded
+      const times = Model.timesSettled(deferreds, step)
+      const settled = deferreds.get(Model.deferred.settle(step, times))
+      if (settled === "") {
+        // should this execution die too, the step is in doubt again
+        const used = this.wiring.journal.mark(this.runId, Model.deferred.settled(step, times))
+        return Effect.zipRight(persistently(used), this.record(step, "step", branch, outcomes, body))
+      }
       if (settled !== undefined) {
         return Effect.flatMap(
           this.decoded(step, outcomes, settled),
@@ -136,7 +142,7 @@ export class ClusterRun extends Waits implements Engine.RunningRun {
         (found) => {
           // whoever is first, run or sender, decides whether it came in time
           const text = Option.match(found, {
-            onNone: () => persistently(journal.expire(runId, key)),
+            onNone: () => persistently(journal.mark(runId, key)),
             onSome: Effect.succeed
           })
           return this.record(

@@ -241,12 +241,12 @@ export const make = (poll: number) =>
           yield* active.get(runId)?.hear ?? Effect.void
           return first ?? value
         }).pipe(of("send")),
-      expire: (runId, name) =>
+      mark: (runId, name) =>
         // nobody is to be told
         insert(runId, "deferred", name, offered(name, Model.expiredText), true).pipe(
           Effect.zipRight(deferreds(runId)),
           Effect.map((sent) => sent.get(name) ?? Model.expiredText),
-          of("expire")
+          of("mark")
         ),
       deferreds: (runId) => of("load")(deferreds(runId)),
       clear: (runId) =>

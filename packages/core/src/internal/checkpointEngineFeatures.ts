@@ -196,6 +196,27 @@ const doubts: ReadonlyArray<Test> = [
       })
   },
   {
+    title: "a step that is settled to run again is settled once, and dying then it is in doubt again",
+    needs: ["in-doubt"],
+    body: ({ again, process }) =>
+      Effect.gen(function*() {
+        const { note, take } = journal()
+        const charge = Effect.zipRight(note("charge"), Effect.dieMessage("charge died"))
+        const body = Checkpoint.step("charge", { success: Schema.Number, onInDoubt: "escalate" }, charge)
+        const flow = flowOf(Effect.map(body, (n) => [n]))
+        const run = process([flow.layer], Effect.exit(again(flow.run(one))))
+        const settle = process([flow.layer], Checkpoint.settle(flow.runId(one), "charge", "retry"))
+        for (let time = 0; time < 2; time++) {
+          yield* run
+          assert.deepStrictEqual(take(), ["charge"])
+          yield* run
+          assert.deepStrictEqual(take(), [])
+          assert.isTrue(yield* settle)
+          assert.isFalse(yield* settle)
+        }
+      })
+  },
+  {
     title: "a step in doubt is probed, and runs again only if it did not happen",
     needs: ["in-doubt"],
     body: ({ again, crash, process }) =>
