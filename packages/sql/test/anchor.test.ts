@@ -1,12 +1,17 @@
 /** The anchor's file itself: what is in it after short writes, late lines and growth. */
 import { assert, describe, it } from "@effect/vitest"
+import { CheckpointStore } from "@firebreak/core/CheckpointStore"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fs from "node:fs"
+import * as Layer from "effect/Layer"
+import Fs from "node:fs"
 import { syncBuiltinESMExports } from "node:module"
 import { join } from "node:path"
 import { vi } from "vitest"
 import * as Anchor from "../src/internal/writer/anchor.js"
-import { temporaryDirectory } from "./fixtures/temporary.js"
+import * as SqlStore from "../src/SqlStore.js"
+import { temporaryDirectory, temporaryFile } from "./fixtures/temporary.js"
 
 const hash = "0123456789abcdef"
 
@@ -25,7 +30,7 @@ const shortWrites = (count: number) =>
     Effect.sync(() => {
       const real = Fs.writeSync
       let left = count
-      const spy = vi.spyOn(Fs.default, "writeSync").mockImplementation(
+      const spy = vi.spyOn(Fs, "writeSync").mockImplementation(
         ((descriptor: number, data: Uint8Array) =>
           left-- > 0 ? real(descriptor, data, 0, data.length >> 1) : real(descriptor, data)) as typeof Fs.writeSync
       )
@@ -63,5 +68,65 @@ describe("the anchor's file", () => {
       assert.throws(() => anchor.retract(["r"], 1), "in part only")
       anchor.close()
       assert.deepStrictEqual(runsOf(filename), ["r"])
+    }))
+
+  it.scoped("a deletion is written at once, whatever the size; to write it anew is another matter", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const sizeOf = () => Fs.statSync(Anchor.pathOf(filename)).size
+      const anchor = Anchor.make(filename)
+      assert.isFalse(anchor.isLarge())
+      anchor.advance([Anchor.run("kept", 3, hash, 1)])
+      anchor.close()
+      const ids = Array.from({ length: 20_000 }, (_, i) => `${i}`.padEnd(250))
+      anchor.retract(ids, 1)
+      assert.isAbove(sizeOf(), 4_000_000)
+      assert.isTrue(anchor.isLarge())
+      anchor.compact()
+      assert.isBelow(sizeOf(), 4_000_000)
+      assert.isFalse(anchor.isLarge())
+      assert.deepStrictEqual(runsOf(filename), ["kept"])
+    }))
+
+  it.scoped("a late line of a deleted run counts for nothing after it was written anew", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const [anchor, other] = [Anchor.make(filename), Anchor.make(filename)]
+      anchor.advance([Anchor.run("r", 3, hash, 1)])
+      anchor.close()
+      anchor.retract(["r"], 1)
+      anchor.compact()
+      other.advance([Anchor.run("r", 4, hash, 1)])
+      other.close()
+      assert.deepStrictEqual(runsOf(filename), [])
+      // begun anew, under a newer token
+      other.advance([Anchor.run("r", 1, hash, 2)])
+      other.close()
+      assert.deepStrictEqual(runsOf(filename), ["r"])
+    }))
+
+  it.scoped("the main thread does not write it anew, the writer thread does", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const anchor = Anchor.pathOf(filename)
+      const store = Context.get(yield* Layer.build(SqlStore.layerSqlite({ filename })), CheckpointStore)
+      const begin = (runId: string) =>
+        store.begin({
+          runId,
+          workflow: "w",
+          key: runId,
+          payload: "{}",
+          version: "1",
+          lease: Duration.minutes(1),
+          maxStalls: 20
+        })
+      Fs.appendFileSync(anchor, `\n${"x".repeat(5_000_000)}`)
+      yield* begin("alone")
+      assert.isAbove(Fs.statSync(anchor).size, 5_000_000)
+      // two at once go to the writer thread
+      yield* Effect.all([begin("a"), begin("b")], { concurrency: "unbounded" })
+      assert.isBelow(Fs.statSync(anchor).size, 5_000_000)
+      yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      assert.deepStrictEqual(yield* store.verify!, [])
     }))
 })

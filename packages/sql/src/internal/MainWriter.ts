@@ -115,7 +115,7 @@ export class MainWriter {
     // copying the log takes many flushes
     db.pragma("wal_autocheckpoint = 0")
     const table = RunTable.make(db)
-    this.opened = { table, committer: Committer.make(db, table, this.options) }
+    this.opened = { table, committer: Committer.make(db, table, { ...this.options, compacts: false }) }
     return this.opened
   }
 

@@ -59,9 +59,21 @@ const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout,
     over: () => pump()
   })
 
+  const compactAnchor = () => {
+    try {
+      committer.transact("write", () => null)
+      transactions++
+    } catch {
+      // another process holds the lock; the next time will do
+    }
+  }
+
   // outside any transaction; it waits for nobody
   const copyLog = () => {
-    if (!session.isOpen()) db.pragma("wal_checkpoint(PASSIVE)")
+    if (session.isOpen()) return null
+    db.pragma("wal_checkpoint(PASSIVE)")
+    // the main thread, which asks for this, does not write the anchor anew itself
+    if (committer.isAnchorLarge()) compactAnchor()
     return null
   }
 
@@ -210,7 +222,7 @@ const openAt = (start) => {
   if (readOnly) {
     return openReadOnly(start, (db) => {
       const table = RunTable.make(db)
-      return { committer: Committer.make(db, table, { filename, owner }), table }
+      return { committer: Committer.make(db, table, { filename, owner, compacts: false }), table }
     })
   }
   return open(start, (db) => {
@@ -220,7 +232,7 @@ const openAt = (start) => {
     const ofFile = damage.some(({ runId }) => runId === null)
     if (damage.length > 0 && (onDamage === "refuse" || ofFile)) throw Anchor.refusal(filename, damage)
     for (const { detail, runId } of damage) if (runId !== null) table.isolated.set(runId, detail)
-    const committer = Committer.make(db, table, { filename, owner })
+    const committer = Committer.make(db, table, { filename, owner, compacts: true })
     committer.beginAnchor()
     return { committer, table }
   })

@@ -9,6 +9,7 @@
 import { createHash } from "node:crypto"
 import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from "node:fs"
 import { dirname } from "node:path"
+import { isDeepStrictEqual } from "node:util"
 import { Damage } from "./digest.js"
 
 /**
@@ -18,11 +19,15 @@ import { Damage } from "./digest.js"
  *   | readonly ["run", runId: string, count: number, head: string, token: number]
  *   | readonly ["gone", runId: string, token: number]} Entry
  * @typedef {{ token: number, readonly runs: Map<string, { readonly count: number, readonly head: string,
- *   readonly token: number }> }} State
+ *   readonly token: number }>, readonly goneAt: Map<string, number> }} State `goneAt`: the last token there was when a
+ *   run was deleted, the last deleted last
  */
 
 /** Bytes by which the file may grow before it is written anew, beside twice what it then had. */
 const slack = 4_000_000
+
+/** Deleted runs that an anchor written anew still names, for lines about them may come late. */
+const lateDeletions = 10_000
 
 /** @param {string} text */
 const sum = (text) => createHash("sha256").update(text).digest("hex").slice(0, 16)
@@ -56,9 +61,7 @@ export const run = (runId, count, hash, token) => ["run", runId, count, short(ha
 export const read = (path) => {
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined
   /** @type {State} */
-  const state = { token: 0, runs: new Map() }
-  /** The last token there was when a run was deleted. @type {Map<string, number>} */
-  const goneAt = new Map()
+  const state = { token: 0, runs: new Map(), goneAt: new Map() }
   for (const text of readFileSync(path, "utf8").split("\n")) {
     const body = text.slice(17)
     if (text === "" || text.slice(0, 16) !== sum(body)) continue
@@ -66,13 +69,14 @@ export const read = (path) => {
       if (entry[0] === "token") state.token = Math.max(state.token, entry[1])
       else if (entry[0] === "gone") {
         state.runs.delete(entry[1])
-        goneAt.set(entry[1], entry[2])
+        state.goneAt.delete(entry[1])
+        state.goneAt.set(entry[1], entry[2])
       } else {
         const [, runId, count, head, token] = entry
         // lines come late: of an owner before, or of what was there before the run was deleted
         const there = state.runs.get(runId)
         const late = there !== undefined && (there.token > token || (there.token === token && there.count > count))
-        if (!late && token > (goneAt.get(runId) ?? 0)) state.runs.set(runId, { count, head, token })
+        if (!late && token > (state.goneAt.get(runId) ?? 0)) state.runs.set(runId, { count, head, token })
       }
     }
   }
@@ -91,15 +95,11 @@ const attempts = 3
  *
  * @param {number} descriptor
  * @param {ReadonlyArray<Entry>} entries
- * @returns {number} bytes written
  */
 const writeLine = (descriptor, entries) => {
   const bytes = Buffer.from(line(entries))
-  let size = 0
   for (let i = 0; i < attempts; i++) {
-    const written = writeSync(descriptor, bytes)
-    size += written
-    if (written === bytes.length) return size
+    if (writeSync(descriptor, bytes) === bytes.length) return
   }
   throw Object.assign(new Error("a line of the anchor was written in part only"), { code: "ENOSPC" })
 }
@@ -149,8 +149,8 @@ export const pathOf = (filename) => `${filename}-anchor`
  * @returns {ReadonlyArray<Found>}
  */
 export const check = (db, table, filename, names) => {
-  const look = db.transaction(() => {
-    const state = read(pathOf(filename))
+  /** @param {State | undefined} state */
+  const compare = (state) => {
     /** @type {Array<Found>} */
     const damage = []
     const token = Number(db.prepare("SELECT value FROM firebreak_meta WHERE name = 'token'").pluck().get())
@@ -170,13 +170,20 @@ export const check = (db, table, filename, names) => {
       if (detail !== undefined) damage.push({ runId, detail })
     }
     return damage
-  })
-  const first = look()
+  }
+  const path = pathOf(filename)
+  if (db.readonly) {
+    // no lock can be had; but what another process deleted meanwhile was out of the anchor before
+    const before = read(path)
+    const damage = db.transaction(() => compare(before))()
+    const after = damage.length === 0 ? before : read(path)
+    return damage.filter(({ runId }) =>
+      runId === null || isDeepStrictEqual(before?.runs.get(runId), after?.runs.get(runId))
+    )
+  }
+  const look = db.transaction(() => compare(read(path)))
   // what another process writes meanwhile looks like damage too; under its lock nothing is written
-  if (first.length === 0 || !db.readonly) return first.length === 0 ? [] : look.immediate()
-  // without the lock: what it deletes is out of the anchor before it is out of the database, and not found again
-  const again = new Set(look().map(({ detail }) => detail))
-  return first.filter(({ detail }) => again.has(detail))
+  return look().length === 0 ? [] : look.immediate()
 }
 
 /**
@@ -202,8 +209,8 @@ export const make = (filename) => {
   const path = pathOf(filename)
   /** @type {number | undefined} */
   let descriptor
-  let size = 0
-  let limit = 0
+  /** Bytes from which on it is large. @type {number | undefined} */
+  let limit
 
   /** Whether the file was written anew by another process, or deleted. @param {number} open */
   const isOld = (open) => {
@@ -216,18 +223,14 @@ export const make = (filename) => {
       closeSync(descriptor)
       descriptor = undefined
     }
-    if (descriptor === undefined) {
-      descriptor = openSync(path, "a")
-      size = fstatSync(descriptor).size
-      limit = 2 * size + slack
-    }
+    descriptor ??= openSync(path, "a")
     return descriptor
   }
 
   /** @param {ReadonlyArray<Entry>} entries */
   const write = (entries) => {
     const open = opened()
-    size += writeLine(open, entries)
+    writeLine(open, entries)
     return open
   }
 
@@ -275,13 +278,29 @@ export const make = (filename) => {
     retract(runIds, token) {
       for (const runId of runIds) waiting.delete(runId)
       if (runIds.length > 0) fsyncSync(write(runIds.map((runId) => /** @type {const} */ (["gone", runId, token]))))
-      if (size <= limit || descriptor === undefined) return
+    },
+
+    /** Whether it has so grown that it should be written anew. */
+    isLarge() {
+      const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0
+      limit ??= 2 * size + slack
+      return size > limit
+    },
+
+    /** Writes it anew, without what is out of date. Called under the write lock; it takes long. */
+    compact() {
+      limit = undefined
       const state = read(path)
       if (state === undefined) return
       /** @type {Array<Entry>} */
       const entries = [["token", state.token]]
+      for (const [runId, token] of [...state.goneAt].slice(-lateDeletions)) entries.push(["gone", runId, token])
       for (const [runId, { count, head, token }] of state.runs) entries.push(["run", runId, count, head, token])
-      replace(path, entries)
+      try {
+        replace(path, entries)
+      } catch {
+        // the old one is as good, and the next try comes when it has grown as much again
+      }
     },
 
     /**

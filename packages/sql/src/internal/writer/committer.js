@@ -22,9 +22,10 @@ const fewMoves = 16
 /**
  * @param {import("better-sqlite3").Database} db
  * @param {RunTable} table
- * @param {{ readonly filename: string, readonly owner: string }} options
+ * @param {{ readonly filename: string, readonly owner: string, readonly compacts: boolean }} options `compacts`: whether
+ *   it may be held up by writing the anchor anew
  */
-export const make = (db, table, { filename, owner }) => {
+export const make = (db, table, { compacts, filename, owner }) => {
   const isGone = watch(filename)
   const anchor = Anchor.make(filename)
   const nextToken = db.prepare("UPDATE firebreak_meta SET value = value + 1 WHERE name = 'token' RETURNING value")
@@ -65,6 +66,7 @@ export const make = (db, table, { filename, owner }) => {
     if (table.changes.advanced.size === 0 && lastToken === 0) context.nextToken()
     const { advanced, gone } = table.changes
     anchor.retract([...gone], gone.size === 0 ? 0 : Number(token.get()))
+    if (compacts && anchor.isLarge()) anchor.compact()
     commitNow.run()
     for (const [runId, { count, hash, token }] of advanced) news.push(Anchor.run(runId, count, hash, token))
     for (const runId of gone) table.isolated.delete(runId)
@@ -92,7 +94,12 @@ export const make = (db, table, { filename, owner }) => {
     /** Whether what was committed is on no disk, for the file was deleted. */
     isGone,
     /** Where there is no anchor yet, it begins with what is there. */
-    beginAnchor: () => anchor.begin(db, table),
+    beginAnchor() {
+      anchor.begin(db, table)
+      anchor.isLarge()
+    },
+    /** Whether the next commit is to write the anchor anew. */
+    isAnchorLarge: anchor.isLarge,
     /** Tells the anchor what was committed: after the answer, for nobody need wait for it. */
     tell() {
       anchor.advance(news)

@@ -53,11 +53,13 @@ export const make = (db, table, filename) => {
 
   return {
     verifyFile() {
+      // first: where it is only read, the anchor must not be ahead of what the transaction sees
+      const behind = Anchor.check(db, table, filename, () => [])
       const found = /** @type {Array<string>} */ (integrity.all()).filter((text) => text !== "ok")
       const lost = Number(orphans.get())
       const signals = /** @type {Array<Chain.HashedSignal>} */ (unclaimed.all())
       return [
-        ...Anchor.check(db, table, filename, () => []),
+        ...behind,
         ...found.map((detail) => ({ runId: null, detail })),
         ...(lost === 0 ? [] : [{ runId: null, detail: `${lost} steps belong to runs that are not there` }]),
         ...signals.flatMap((signal) => finding(signal.runId, () => Chain.checkSignals([signal], true)))
