@@ -197,12 +197,18 @@ export const make = (options: Options): Effect.Effect<Engine.Service, never, Wor
 
       send: ({ name, payload, runId }) =>
         Effect.gen(function*() {
+          const sentAt = yield* Clock.currentTimeMillis
           const loaded = yield* journal.load(runId)
           if (Option.isSome(loaded) && loaded.value.run.status !== "running") return "Ended"
           const sender = String(yield* Random.nextIntBetween(0, Number.MAX_SAFE_INTEGER))
-          const sentAt = yield* Clock.currentTimeMillis
           const text = Model.signalText({ payload, sender, sentAt })
-          const first = yield* journal.offer(runId, Model.deferred.signal(name), text)
+          const key = Model.deferred.signal(name)
+          // where nobody was there to give the wait up, the sender does
+          const late = Option.exists(loaded, ({ started }) =>
+            started.some((_) =>
+              _.kind === "signal" && _.name === name && Option.exists(_.wakeAt, (at) => at <= sentAt)
+            ))
+          const first = yield* late ? journal.mark(runId, key) : journal.offer(runId, key, text)
           if (first === text) return "Sent"
           return first === Model.expiredText ? "TooLate" : "AlreadySent"
         }),

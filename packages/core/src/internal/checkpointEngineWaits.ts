@@ -144,6 +144,18 @@ const waits: ReadonlyArray<Test> = [
         yield* world.process([flow.layer], Checkpoint.send(runId, "end", Schema.Void, undefined))
         assert.deepStrictEqual(yield* world.process([flow.layer], world.again(flow.run(one))), [-1])
       })
+  },
+  {
+    title: "a signal is too late when its time was over while nobody executed the run",
+    needs: ["signals", "progress"],
+    body: (world) =>
+      Effect.gen(function*() {
+        const flow = flowOf(Effect.map(go(world, 4), signalled))
+        yield* crashWaiting(world, flow, "go")
+        yield* world.pass(5)
+        assert.strictEqual(yield* world.process([], flow.send("one", "go", 7)), "TooLate")
+        assert.deepStrictEqual(yield* world.process([flow.layer], world.again(flow.run(one))), [-1])
+      })
   }
 ]
 
