@@ -5,8 +5,9 @@
  * than one commit.
  */
 import type BetterSqlite3 from "better-sqlite3"
-import type { Moves, Name, Operations } from "./protocol.js"
+import type { Failure, Moves, Name, Operations } from "./protocol.js"
 import * as Committer from "./writer/committer.js"
+import { describe } from "./writer/failure.js"
 import * as RunTable from "./writer/runTable.js"
 
 export interface Done<N extends Name> {
@@ -37,6 +38,9 @@ const slow = 3
 
 /** What one commit counts in the average. */
 const weight = 0.1
+
+/** A disk that fails is left to the writer thread as a slow one is: each write would be tried twice. */
+const failing: ReadonlySet<Failure["reason"]> = new Set(["full", "readonly", "io"] as const)
 
 /** How long a slow disk is left to the writer thread, in milliseconds; doubled each time up to the longest. */
 const shortestPause = 1_000
@@ -77,8 +81,9 @@ export class MainWriter {
       committer.tell()
       this.look(performance.now() - began)
       return { answer }
-    } catch {
+    } catch (error) {
       // whatever it is, the writer thread meets it too, and can wait
+      if (failing.has(describe(error).reason)) this.rest()
       return undefined
     }
   }
@@ -125,6 +130,10 @@ export class MainWriter {
       if (this.average <= slow / 2) this.pause = shortestPause
       return
     }
+    this.rest()
+  }
+
+  private rest(): void {
     this.average = 0
     this.pausedUntil = performance.now() + this.pause
     this.pause = Math.min(2 * this.pause, longestPause)
