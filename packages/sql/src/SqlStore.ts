@@ -40,8 +40,8 @@ export interface SqliteOptions {
   /** How long an operation waits, in real time, for a lock that another process holds. Default 5 seconds. */
   readonly busyTimeout?: Duration.DurationInput | undefined
   /**
-   * How long a transaction of yours may take, in real time: nothing else is written meanwhile. Then it is rolled back
-   * and fails. Default 5 seconds.
+   * How long a transaction of yours may take, in real time. Meanwhile nothing else is written, and this process reads
+   * nothing else: `Checkpoint.load` inside of it waits for its end. Then it is rolled back and fails. Default 5 seconds.
    */
   readonly transactionTimeout?: Duration.DurationInput | undefined
   /**
