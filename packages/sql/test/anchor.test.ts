@@ -31,8 +31,10 @@ const shortWrites = (count: number) =>
       const real = Fs.writeSync
       let left = count
       const spy = vi.spyOn(Fs, "writeSync").mockImplementation(
-        ((descriptor: number, data: Uint8Array) =>
-          left-- > 0 ? real(descriptor, data, 0, data.length >> 1) : real(descriptor, data)) as typeof Fs.writeSync
+        ((descriptor: number, data: string | Uint8Array) => {
+          const bytes = Buffer.from(data as string)
+          return real(descriptor, bytes, 0, left-- > 0 ? bytes.length >> 1 : bytes.length)
+        }) as typeof Fs.writeSync
       )
       syncBuiltinESMExports()
       return spy
