@@ -77,11 +77,12 @@ harmful("a power cut at a random moment", async ({ between, injected, note, skip
     })
     await Promise.race([child.ended, new Promise<void>((resolve) => whenOpen(child, resolve))])
     await sleep(between(0, 150))
+    // it stops first: a flush under way at the cut may return as if it had been done, which nobody sees without power
+    child.signal("SIGSTOP")
     disk.cut()
     injected()
     child.signal("SIGKILL")
-    const { said } = await child.ended
-    for (const line of said) if (line.said === "failed") expect(line.tag).toBe("StoreError")
+    await child.ended
     await ledger.settled()
     disk.remount()
   }

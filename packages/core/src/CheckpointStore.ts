@@ -161,8 +161,7 @@ export interface BeginRequest {
  *
  * - `Missing`: there is no such run, and only an `existing` one was asked for.
  * - `Mismatch`: the run exists with another payload (`payload` is the stored one).
- * - `Finished`: the run has ended or is dead. `died` says whether it was given up by this very request or before; a store
- *   that leaves it out has each call told that the run died.
+ * - `Finished`: the run has ended or is dead. `died` says whether it was given up by this very request.
  * - `OtherVersion`: it was begun with a version that is not accepted.
  * - `InProgress`: another live owner has it.
  * - `Claimed`: the caller owns the run until its lease ends. `now` is the store's clock.
@@ -173,7 +172,7 @@ export interface BeginRequest {
 export type Begin =
   | { readonly _tag: "Missing" }
   | { readonly _tag: "Mismatch"; readonly payload: string }
-  | { readonly _tag: "Finished"; readonly run: Run; readonly died?: boolean | undefined }
+  | { readonly _tag: "Finished"; readonly run: Run; readonly died: boolean }
   | { readonly _tag: "OtherVersion"; readonly version: string }
   | { readonly _tag: "InProgress"; readonly retryAfter: Duration.Duration }
   | Claimed

@@ -78,10 +78,7 @@ export const attempt = <A, E, R, S>(
       case "InProgress":
         return yield* new RunInProgress({ runId, retryAfter: begun.retryAfter })
       case "Finished": {
-        const { stalls, status } = begun.run
-        if (status === "dead" && begun.died !== false) {
-          yield* Events.publish({ _tag: "RunDied", workflow, runId, stalls })
-        }
+        if (begun.died) yield* Events.publish({ _tag: "RunDied", workflow, runId, stalls: begun.run.stalls })
         return yield* endOf(begun.run, definition.outcomes)
       }
       case "Claimed": {

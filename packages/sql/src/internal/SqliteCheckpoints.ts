@@ -64,7 +64,7 @@ export const make = (
                 case "InProgress":
                   return { _tag: "InProgress", retryAfter: Duration.micros(BigInt(answer.retryAfter)) }
                 case "Finished":
-                  return { _tag: "Finished", run: toRun(answer.run) }
+                  return { _tag: "Finished", run: toRun(answer.run), died: answer.died }
                 case "Claimed": {
                   const { now, resumed, token } = answer
                   held.set(runId, token)

@@ -85,7 +85,7 @@ export type ClaimAnswer = Exclude<IdempotencyStore.Claim, { readonly _tag: "InPr
 
 export type BeginAnswer =
   | Extract<CheckpointStore.Begin, { readonly _tag: "Missing" | "Mismatch" | "OtherVersion" }>
-  | { readonly _tag: "Finished"; readonly run: RunRow }
+  | { readonly _tag: "Finished"; readonly run: RunRow; readonly died: boolean }
   | InProgress
   | (ProgressRow & Pick<CheckpointStore.Claimed, "_tag" | "token" | "resumed" | "now">)
 

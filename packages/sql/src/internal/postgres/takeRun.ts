@@ -93,7 +93,7 @@ export const existing = (
       if (verdict._tag === "Die") {
         yield* query(statements.die, [runId, Chain.hashOfExit(hash, "dead", null, null), stalls, stalledAt])
         const dead = { ...run, status: "dead", stalls, updatedAt: now, completedAt: Option.some(now) } as const
-        return { _tag: "Finished", run: dead } as const
+        return { _tag: "Finished", run: dead, died: true } as const
       }
       const [taken] = yield* query<TakenRow>(statements.take, [
         runId,
@@ -158,7 +158,7 @@ const answer = (
     case "Mismatch":
       return { _tag: "Mismatch", payload: row.payload }
     case "Finished":
-      return { _tag: "Finished", run }
+      return { _tag: "Finished", run, died: false }
     case "OtherVersion":
       return { _tag: "OtherVersion", version: row.version }
     case "InProgress":

@@ -112,7 +112,7 @@ export const make = (db, { nextToken, owner }, table) => {
         case "Mismatch":
           return { _tag: "Mismatch", payload: run.payload }
         case "Finished":
-          return { _tag: "Finished", run: progress.run }
+          return { _tag: "Finished", run: progress.run, died: false }
         case "OtherVersion":
           return { _tag: "OtherVersion", version: run.version }
         case "InProgress":
@@ -126,7 +126,7 @@ export const make = (db, { nextToken, owner }, table) => {
             const hash = Chain.hashOfExit(head.hash, "dead", null, wall)
             end.run("dead", null, hash, wall, wall, runId, token)
             table.end(runId, head, hash, token)
-            return { _tag: "Finished", run: toRun(/** @type {StoredRun} */ (table.find(runId))) }
+            return { _tag: "Finished", run: toRun(/** @type {StoredRun} */ (table.find(runId))), died: true }
           }
           table.heads.set(runId, head)
           const taken = { ...progress.run, stalls, recoveries: run.recoveries + 1, updatedAt: wall }
