@@ -20,7 +20,7 @@ import type { StoreError } from "./StoreError.js"
  * - `durable`: what was answered survives the process
  * - `shared`: several processes may use it at once
  * - `transaction`: it has `transact`
- * - `chain`: it has `verify`, and never answers altered records
+ * - `chain`: it has `verify`, and `begin`, `load` and `received` never answer altered records
  *
  * @since 0.1.0
  * @category models

@@ -27,7 +27,8 @@ export const Reason = Schema.Literal("busy", "full", "readonly", "corrupt", "clo
 export type Reason = typeof Reason.Type
 
 /**
- * A store could not do what was asked; nothing was recorded by the failed operation.
+ * A store could not do what was asked. Nothing was recorded, but for `busy` and `io`, where an answer may have been lost:
+ * asking again is safe.
  *
  * @since 0.1.0
  * @category errors
@@ -41,6 +42,8 @@ export class StoreError extends Schema.TaggedError<StoreError>("@firebreak/core/
   detail: Schema.String
 }) {
   override get message(): string {
-    return `Store "${this.store}" could not ${this.operation} (${this.reason}): ${this.detail}; nothing was recorded`
+    const lost = this.reason === "busy" || this.reason === "io"
+    return `Store "${this.store}" could not ${this.operation} (${this.reason}): ${this.detail}; ` +
+      (lost ? "it may or may not be recorded" : "nothing was recorded")
   }
 }
