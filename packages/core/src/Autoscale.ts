@@ -287,15 +287,14 @@ export const make = <R = never>(
  * import * as Autoscale from "@firebreak/core/Autoscale"
  * import * as Effect from "effect/Effect"
  *
- * declare const utilisation: Effect.Effect<number, Error>
- * declare const replicas: { readonly get: Effect.Effect<number, Error>; set(n: number): Effect.Effect<void, Error> }
+ * let replicas = 2
  *
  * const ScalingLive = Autoscale.layer({
  *   name: "api",
  *   target: 0.6,
- *   measure: utilisation,
- *   current: replicas.get,
- *   scaleTo: (instances) => replicas.set(instances),
+ *   measure: Effect.succeed(0.9),
+ *   current: Effect.sync(() => replicas),
+ *   scaleTo: (instances) => Effect.sync(() => replicas = instances),
  *   min: 2,
  *   max: 20
  * })

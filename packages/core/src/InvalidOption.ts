@@ -15,6 +15,9 @@ import { errorText } from "./internal/errorText.js"
  * @category errors
  */
 export class InvalidOption extends Error {
+  /**
+   * @since 0.1.0
+   */
   override readonly name = "InvalidOption"
 }
 

@@ -271,7 +271,7 @@ export const retryWith: {
  * @example
  * import * as RetryBudget from "@firebreak/core/RetryBudget"
  * import * as Effect from "effect/Effect"
- * import type * as Schedule from "effect/Schedule"
+ * import * as Schedule from "effect/Schedule"
  *
  * class Datadog extends RetryBudget.Tag("datadog")<Datadog>() {}
  *
@@ -298,7 +298,7 @@ export const limit =
  * @example
  * import * as RetryBudget from "@firebreak/core/RetryBudget"
  * import * as Effect from "effect/Effect"
- * import type * as Schedule from "effect/Schedule"
+ * import * as Schedule from "effect/Schedule"
  *
  * class Datadog extends RetryBudget.Tag("datadog")<Datadog>() {}
  *
