@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
@@ -105,7 +106,10 @@ export const step = <
     compensate,
     body: voided(success, effect)
   }
-  return Effect.flatMap(CurrentRun, (run) => run.step<any, any, R | ProbeR | UndoR>(request))
+  // looked up by hand, for this is most of what a step does here
+  return Effect.withFiberRuntime<any, any, R | ProbeR | UndoR | CurrentRun>((fiber) =>
+    Context.get(fiber.currentContext as Context.Context<CurrentRun>, CurrentRun).step(request)
+  )
 }
 
 /**

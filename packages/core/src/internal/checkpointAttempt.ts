@@ -1,6 +1,6 @@
 /** One attempt at a run: it claims it, runs its body, undoes what must be undone, and records how it ended. */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,10 +24,12 @@ import {
 } from "../CheckpointError.js"
 import type * as CheckpointStore from "../CheckpointStore.js"
 import * as Events from "../Events.js"
-import { codecError, isOutcome } from "./checkpointCalls.js"
+import { codecError, isOutcome, type Running } from "./checkpointCalls.js"
 import { Forks } from "./checkpointForks.js"
 import { type Ending, Life, sleepUntil } from "./checkpointLife.js"
 import { type Host, Steps } from "./checkpointSteps.js"
+import { addSupervisor, setContext } from "./runtime.js"
+import * as Time from "./time.js"
 
 /** The run to be resumed is no longer there. */
 export class Gone extends Data.TaggedError("Gone")<{ readonly runId: string }> {}
@@ -51,11 +53,11 @@ export const attempt = <A, E, R, S>(
   attended: Attended,
   request: Attempt<A, E, R, S>
 ): Effect.Effect<Exit.Exit<A, E | RunEnded>, RunError | Gone, Exclude<R, CurrentRun> | S> =>
-  Effect.uninterruptible(Effect.gen(function*() {
+  Effect.uninterruptible(Effect.withFiberRuntime((fiber) => {
     const { definition, existing, key, parent, payload, runId } = request
     const { lease, name: workflow, version } = definition
-    const asked = yield* Clock.currentTimeNanos
-    const begun = yield* store.begin({
+    const asked = Time.monotonicNanos(fiber)
+    const begin = store.begin({
       runId,
       workflow,
       key,
@@ -68,29 +70,34 @@ export const attempt = <A, E, R, S>(
       maxStalls: definition.maxRecoveries,
       existing
     })
-    switch (begun._tag) {
-      case "Missing":
-        return yield* new Gone({ runId })
-      case "Mismatch":
-        return yield* new PayloadMismatch({ workflow, key })
-      case "OtherVersion":
-        return yield* new VersionMismatch({ runId, recorded: begun.version, version })
-      case "InProgress":
-        return yield* new RunInProgress({ runId, retryAfter: begun.retryAfter })
-      case "Finished": {
-        if (begun.died) yield* Events.publish({ _tag: "RunDied", workflow, runId, stalls: begun.run.stalls })
-        return yield* endOf(begun.run, definition.outcomes)
+    return Effect.flatMap(
+      begin,
+      (begun): Effect.Effect<Exit.Exit<A, E | RunEnded>, RunError | Gone, Exclude<R, CurrentRun> | S> => {
+        switch (begun._tag) {
+          case "Missing":
+            return new Gone({ runId })
+          case "Mismatch":
+            return new PayloadMismatch({ workflow, key })
+          case "OtherVersion":
+            return new VersionMismatch({ runId, recorded: begun.version, version })
+          case "InProgress":
+            return new RunInProgress({ runId, retryAfter: begun.retryAfter })
+          case "Finished": {
+            const { stalls } = begun.run
+            if (begun.died) Events.unsafePublish(fiber, () => ({ _tag: "RunDied", workflow, runId, stalls }))
+            return endOf(begun.run, definition.outcomes)
+          }
+          case "Claimed": {
+            Events.unsafePublish(fiber, () =>
+              begun.resumed
+                ? { _tag: "RunResumed", workflow, runId, completedSteps: begun.steps.length }
+                : { _tag: "RunStarted", workflow, runId })
+            const life = new Life(store, runId, begun.token, lease, asked + Duration.unsafeToNanos(lease))
+            return own(fiber, store, host, attended, request, begun, life)
+          }
+        }
       }
-      case "Claimed": {
-        yield* Events.publish(
-          begun.resumed
-            ? { _tag: "RunResumed", workflow, runId, completedSteps: begun.steps.length }
-            : { _tag: "RunStarted", workflow, runId }
-        )
-        const life = new Life(store, runId, begun.token, lease, asked + Duration.unsafeToNanos(lease))
-        return yield* own(store, host, attended, request, begun, life)
-      }
-    }
+    )
   }))
 
 /** How a run that has ended did; fails if its record cannot be read. */
@@ -110,6 +117,7 @@ export const endOf = <A, E, R>(
 
 /** The attempt of the run's owner. Called uninterruptibly. */
 const own = <A, E, R, S>(
+  fiber: Running,
   store: CheckpointStore.Service,
   host: Host,
   attended: Attended,
@@ -121,20 +129,23 @@ const own = <A, E, R, S>(
   const forks = new Forks(runId)
 
   const work = Effect.gen(function*() {
-    const answered = yield* Clock.currentTimeNanos
+    const answered = Time.monotonicNanos(fiber)
     const steps = new Steps(host, store, life, forks, claimed, answered)
     attended.enter(life, steps)
     const timer = yield* setEnd(life, steps, claimed, answered)
     const keeper = yield* Effect.fork(Effect.interruptible(life.keep))
 
-    const body = Effect.provideService(request.body, CurrentRun, steps)
-    const exit = yield* life.work(Effect.supervised(body, forks))
+    const body = request.body as Effect.Effect<A, E, Exclude<R, CurrentRun>>
+    const exit = yield* life.work(body, (main) => {
+      setContext(main, Context.add(main.currentContext, CurrentRun, steps))
+      addSupervisor(main, forks)
+    })
     steps.over = true
     life.decided = true
     if (timer !== undefined) yield* Fiber.interrupt(timer)
 
     const recorded = yield* Effect.exit(conclude(exit, steps, life))
-    yield* Fiber.interrupt(keeper)
+    keeper.unsafeInterruptAsFork(fiber.id())
     return yield* recorded
   })
 
@@ -165,7 +176,7 @@ const own = <A, E, R, S>(
         ? "succeeded"
         : "failed"
       if (!(yield* store.finish({ runId, token, status, exit: text }))) return yield* new RunFenced({ runId })
-      yield* Events.publish(eventOf(request.definition.name, runId, ending, exit))
+      Events.unsafePublish(fiber, () => eventOf(request.definition.name, runId, ending, exit))
       return ending === undefined ? exit : Exit.fail(errorOf(runId, ending))
     })
 

@@ -6,7 +6,6 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import { CurrentStep, type Flaw, runningStep, type StepRequest } from "../CheckpointEngine.js"
 import { HistoryMismatch, type RunError, StepCodecError } from "../CheckpointError.js"
@@ -16,6 +15,7 @@ import * as Events from "../Events.js"
 import type { Forks } from "./checkpointForks.js"
 import type { Life } from "./checkpointLife.js"
 import { closeOver } from "./closeOver.js"
+import { setContext } from "./runtime.js"
 import * as Time from "./time.js"
 
 export interface Compensation {
@@ -186,8 +186,8 @@ export class Calls {
   }
 
   /**
-   * Runs it as the current step. Context is set by hand: `provideService` takes as long as all else of a step. It is that
-   * of the moment the step runs: a store may have added its transaction.
+   * Runs it as the current step, uninterruptibly but for the body. Context is set by hand: `provideService` takes as long
+   * as all else of a step. It is that of the moment the step runs: a store may have added its transaction.
    */
   protected inStep<A, E, R, A2, E2, R2>(
     name: string,
@@ -196,11 +196,16 @@ export class Calls {
   ): Effect.Effect<A2, E2, R | R2> {
     return Effect.withFiberRuntime((fiber) => {
       const outer = fiber.currentContext
-      const inner = Context.add(outer, CurrentStep, Option.some(runningStep(this.runId, name)))
-      const outside = FiberRef.set(FiberRef.currentContext, outer)
-      return Effect.matchCauseEffect(Effect.zipRight(FiberRef.set(FiberRef.currentContext, inner), body), {
-        onFailure: (cause) => Effect.flatMap(outside, () => then(Exit.failCause(cause))),
-        onSuccess: (value) => Effect.flatMap(outside, () => then(Exit.succeed(value)))
+      setContext(fiber, Context.add(outer, CurrentStep, Option.some(runningStep(this.runId, name))))
+      return Effect.matchCauseEffect(body, {
+        onFailure: (cause) => {
+          setContext(fiber, outer)
+          return then(Exit.failCause(cause))
+        },
+        onSuccess: (value) => {
+          setContext(fiber, outer)
+          return then(Exit.succeed(value))
+        }
       })
     })
   }

@@ -100,11 +100,11 @@ class Engine implements Attended {
   }
 
   run<A, E, R, S>(request: RunRequest<A, E, R, S>): Effect.Effect<A, E | RunError, Exclude<R, CurrentRun> | S> {
-    return Effect.flatten(Effect.catchIf(
-      this.attempt(request),
-      (error) => error instanceof Gone,
-      (gone) => Effect.die(gone)
-    )) as Effect.Effect<A, E | RunError, Exclude<R, CurrentRun> | S>
+    return Effect.matchEffect(this.attempt(request), {
+      onFailure: (error): Effect.Effect<never, RunError> =>
+        error instanceof Gone ? Effect.die(error) : Effect.fail(error),
+      onSuccess: (exit): Exit.Exit<A, E | RunEnded> => exit
+    })
   }
 
   private attempt<A, E, R, S>(request: Attempt<A, E, R, S>, permit?: Permit) {

@@ -47,11 +47,18 @@ export class Life {
     private leaseUntil: bigint
   ) {}
 
-  /** Runs it on a fiber of its own as the work on the run; interruption of the caller interrupts it, and waits. */
-  work<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Exit.Exit<A, E>, never, R> {
+  /**
+   * Runs it on a fiber of its own as the work on the run; interruption of the caller interrupts it, and waits. `prepare`
+   * is given the fiber before it does anything.
+   */
+  work<A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    prepare?: (fiber: Fiber.RuntimeFiber<A, E>) => void
+  ): Effect.Effect<Exit.Exit<A, E>, never, R> {
     return Effect.gen(this, function*() {
       const main = yield* Effect.fork(Effect.interruptible(Effect.withFiberRuntime<A, E, R>((fiber) => {
         this.main = fiber
+        prepare?.(fiber)
         // it may have been ended before it began
         return this.aborted === undefined ? effect : Effect.interrupt
       })))

@@ -68,8 +68,8 @@ export const codec = <A, IA, RA, E, IE, RE, F>(
     error,
     encode: Exit.matchEffect({
       onSuccess: (value: A): Effect.Effect<string, F, RA | RE> =>
-        Effect.map(encodeSuccess(value), (_) => text("Success", _)),
-      onFailure: (cause) => Effect.map(encodeError(Cause.squash(cause)), (_) => text("Failure", _))
+        ParseResult.map(encodeSuccess(value), (_) => text("Success", _)),
+      onFailure: (cause) => ParseResult.map(encodeError(Cause.squash(cause)), (_) => text("Failure", _))
     }),
     decode: (record) =>
       ParseResult.flatMap(parse(fault, record), (stored) => {

@@ -2,8 +2,9 @@
  * A timeout without a race: a timer interrupts the fiber that runs the effect, under an id nobody else knows, and the
  * boundary takes exactly that interruption back. `Effect.timeout` races two fibers for the same, at 12 times the cost.
  *
- * This is the one place that touches internals of Effect's runtime (the interrupted cause of a fiber, its children, and
- * whose children those are that it forks).
+ * It touches internals of Effect's runtime: the interrupted cause of a fiber, its children, and whose children those are
+ * that it forks.
+ *
  * Under the live Clock the timer is one of the host's, under any other a fiber that sleeps by it. `Effect.timeout` can be
  * chosen instead, and all go through one suite (`test/timeout.test.ts`).
  */
@@ -19,18 +20,12 @@ import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
+import { type Internals, internalsOf } from "./runtime.js"
 import type { Running } from "./stage.js"
 
 /** Whether the fiber's Clock is the live one, and the time one that a timer of the host can hold. */
 export const isLive = (fiber: Running, millis: number): boolean =>
   millis <= longest && Context.unsafeGet(fiber.currentDefaultServices, Clock.Clock) === liveClock
-
-/** What Effect's fiber is beside its public face. */
-interface Internals {
-  _children: Set<Fiber.RuntimeFiber<unknown, unknown>> | null
-  readonly unsafeInterruptAsFork: (id: FiberId.FiberId) => void
-  readonly setFiberRef: <A>(ref: FiberRef.FiberRef<A>, value: A) => void
-}
 
 /**
  * Made by the fiber before the timed effect, settled by it after. Between the two the effect must be interruptible, and
@@ -46,7 +41,7 @@ export class Timer {
   private readonly scope: Option.Option<unknown>
 
   constructor(private readonly fiber: Running) {
-    const internals = fiber as unknown as Internals
+    const internals = internalsOf(fiber)
     // an interrupted fiber interrupts its children: those it had before are none of this effect's
     this.children = internals._children
     if (this.children !== null) internals._children = null
@@ -77,7 +72,7 @@ export class Timer {
   strike(): void {
     if (this.isSettled) return
     this.firedAs = FiberId.unsafeMake()
-    ;(this.fiber as unknown as Internals).unsafeInterruptAsFork(this.firedAs)
+    internalsOf(this.fiber).unsafeInterruptAsFork(this.firedAs)
   }
 
   /** Whether the time was up; if so the fiber is as if it had not been interrupted, except by others. */
@@ -85,7 +80,7 @@ export class Timer {
     this.isSettled = true
     clearTimeout(this.handle)
     this.sleeper?.unsafeInterruptAsFork(this.fiber.id())
-    const internals = this.fiber as unknown as Internals
+    const internals = internalsOf(this.fiber)
     if (this.children !== null) {
       for (const child of this.children) {
         if (child.unsafePoll() === null) (internals._children ??= new Set()).add(child)

@@ -75,6 +75,8 @@ export const make = (
             if (!interrupted) resume(exit)
             else if (Exit.isSuccess(exit)) abandoned?.(exit.value)
           })
+          // a late answer resumes nobody
+          if (abandoned === undefined) return
           return Effect.sync(() => {
             interrupted = true
           })
