@@ -1,6 +1,6 @@
 /**
- * Bits flipped and files cut in a store that nobody has open: what is damaged is refused by name, what is answered is what
- * was recorded. Never a wrong answer, and never none for what was there.
+ * Bits flipped, files cut, deleted and put back in a store that nobody has open: what is damaged is refused by name, what
+ * is answered is what was recorded. Never a wrong answer, and never none for what was there.
  */
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
@@ -9,21 +9,8 @@ import type { Read, Task } from "./programs/reader.js"
 import { count, eventually, harmful, names, start, startLedger, temporary, travel, travelOn } from "./support.js"
 
 harmful("bits flipped and files cut short", async ({ between, injected, note, random }) => {
-  const { actions, directory, runs } = await prepare()
-  const files = (await Fs.readdir(directory)).filter((name) => !name.endsWith("-shm"))
-  const copies = await temporary()
-  const copy = async (name: string) => {
-    const to = Path.join(copies, name)
-    await Fs.mkdir(to)
-    for (const file of files) await Fs.copyFile(Path.join(directory, file), Path.join(to, file))
-    return to
-  }
-  const read = async (folders: ReadonlyArray<string>) => {
-    const task: Task = { files: folders.map((folder) => Path.join(folder, "firebreak.db")), runs, actions }
-    const ended = await start("reader", [JSON.stringify(task)]).ended
-    expect(ended, ended.stderr).toMatchObject({ code: 0, stderr: "" })
-    return ended.said as ReadonlyArray<unknown> as ReadonlyArray<Read>
-  }
+  const store = await prepare(50)
+  const { copy, files, read } = store
 
   const [intact] = await read([await copy("intact")])
   expect(intact).toMatchObject({ refused: null, damage: [] })
@@ -62,6 +49,59 @@ harmful("bits flipped and files cut short", async ({ between, injected, note, ra
   )
 })
 
+harmful("files deleted and put back older", async ({ between, injected, note }) => {
+  const rounds = count(2, 50)
+  const tally = new Map<string, number>()
+  for (let round = 0; round < rounds; round++) {
+    const { copy, older, read, resume } = await prepare(between(10, 90))
+    const [intact] = await read([await copy("intact")])
+    expect(intact).toMatchObject({ refused: null, damage: [] })
+    for (const [name, { harm, promised }] of Object.entries(losses)) {
+      const folder = await copy(name.replaceAll(" ", "-"))
+      await harm(Path.join(folder, "firebreak.db"), older)
+      const [{ answers, damage, file, refused }] = await read([folder]) as [Read]
+      injected()
+      tally.set(name, (tally.get(name) ?? 0) + 1)
+      if (promised === undefined) {
+        // what is in the database is taken for true, and watched from now on
+        expect({ refused, answers, damage }, name).toEqual({ refused: null, answers: intact!.answers, damage: [] })
+        expect(await Fs.readFile(`${file}-anchor`, "utf8"), name).toContain("journey/run-0")
+      } else {
+        expect(refused, name).toMatch(promised)
+        expect(refused, name).toContain(`${file}-anchor`)
+        expect(damage.join("\n"), `what verify finds, with ${name}`).toMatch(promised)
+      }
+    }
+    await resume("the-anchor-deleted")
+  }
+  note(Array.from(tally, ([name, times]) => `${name}: ${times}`).join(", "))
+})
+
+/** A file's harm, and what the refusal must name; where there is none, nothing is lost and the store opens. */
+interface Loss {
+  readonly harm: (file: string, older: string) => Promise<void>
+  readonly promised?: RegExp
+}
+
+const losses: Readonly<Record<string, Loss>> = {
+  "the log deleted": {
+    harm: (file) => Fs.rm(`${file}-wal`),
+    promised: /older than it was: claim \d+ was recorded.*run "journey\/run-1\d"/s
+  },
+  "the database deleted": {
+    harm: (file) => Fs.rm(file),
+    promised: /run "journey\/run-\d+" is lost/
+  },
+  "an older database put back": {
+    harm: async (file, older) => {
+      await Fs.rm(`${file}-wal`)
+      await Fs.copyFile(older, file)
+    },
+    promised: /older than it was: claim \d+ was recorded.*run "journey\/run-1\d"/s
+  },
+  "the anchor deleted": { harm: (file) => Fs.rm(`${file}-anchor`) }
+}
+
 /** Flips a bit of the file, or cuts it; says what it did. */
 const damage = async (path: string, random: () => number): Promise<string> => {
   const { size } = await Fs.stat(path)
@@ -85,13 +125,16 @@ const damage = async (path: string, random: () => number): Promise<string> => {
 }
 
 /** A store with ended and unfinished runs, part of it in the file and part in the log, as a kill leaves it. */
-const prepare = async () => {
+const prepare = async (effects: number) => {
   const ledger = await startLedger()
   const directory = Path.join(await temporary(), "store")
   const file = Path.join(directory, "firebreak.db")
+  const copies = await temporary()
   const runs = names(20)
   await travelOn({ file, port: ledger.port, runs: runs.slice(0, 10), pad: 200 })
-  await ledger.hold(50)
+  const older = Path.join(copies, "older.db")
+  await Fs.copyFile(file, older)
+  await ledger.hold(effects)
   const child = travel({ file, port: ledger.port, runs: runs.slice(10), pad: 200, concurrency: 10 })
   await eventually(async () => await ledger.waiting() === 10)
   child.signal("SIGKILL")
@@ -101,5 +144,33 @@ const prepare = async () => {
       .filter(({ kind }) => kind !== "")
       .map(({ kind, step }) => ({ scope: "", operation: kind, key: `${run}/${step}` }))
   )
-  return { directory, runs: runs.map((run) => `journey/${run}`), actions }
+  const files = (await Fs.readdir(directory)).filter((name) => !name.endsWith("-shm"))
+  return {
+    files,
+    /** The database as it was before the unfinished runs. */
+    older,
+    /** Copies the store to a folder of that name. */
+    copy: async (name: string) => {
+      const to = Path.join(copies, name)
+      await Fs.mkdir(to)
+      for (const file of files) await Fs.copyFile(Path.join(directory, file), Path.join(to, file))
+      return to
+    },
+    read: async (folders: ReadonlyArray<string>) => {
+      const task: Task = {
+        files: folders.map((folder) => Path.join(folder, "firebreak.db")),
+        runs: runs.map((run) => `journey/${run}`),
+        actions
+      }
+      const ended = await start("reader", [JSON.stringify(task)]).ended
+      expect(ended, ended.stderr).toMatchObject({ code: 0, stderr: "" })
+      return ended.said as ReadonlyArray<unknown> as ReadonlyArray<Read>
+    },
+    /** Makes the journeys to their end on the copy of that name; only on one, for they are made once. */
+    resume: async (name: string) => {
+      await ledger.pass()
+      await travelOn({ file: Path.join(copies, name, "firebreak.db"), port: ledger.port, runs, pad: 200 })
+      await ledger.expectWhole(runs)
+    }
+  }
 }

@@ -8,18 +8,14 @@ import { mountDisk, traced } from "./system.js"
 harmful("kill -9 at a random moment", async ({ between, injected, note, random }) => {
   const kills = count(30, 1_000)
   const ledger = await startLedger()
-  const file = Path.join(await temporary(), "store", "firebreak.db")
-  const runs = names(kills)
+  const store = { file: Path.join(await temporary(), "store", "firebreak.db"), port: ledger.port }
+  const [runs, voyages] = [names(kills), names(kills, "voyage")]
   let starts = 0
   for (let done = 0; done < kills;) {
     starts++
     // new runs each time; those left behind are taken up first
-    const child = travel({
-      file,
-      port: ledger.port,
-      runs: runs.slice(Math.max(0, done - 8), done + 8),
-      concurrency: between(1, 8)
-    })
+    const some = (all: ReadonlyArray<string>) => all.slice(Math.max(0, done - 4), done + 4)
+    const child = travel({ ...store, runs: some(runs), voyages: some(voyages), concurrency: between(1, 8) })
     // now and then while it starts, mostly while it works
     if (random() < 0.1) await sleep(between(0, 300))
     else {
@@ -35,32 +31,43 @@ harmful("kill -9 at a random moment", async ({ between, injected, note, random }
     }
     await ledger.settled()
   }
-  await travelOn({ file, port: ledger.port, runs })
+  await travelOn({ ...store, runs, voyages })
   await ledger.expectWhole(runs)
-  note(`${runs.length} runs, ${starts} processes`)
+  await ledger.expectVoyages(voyages, store)
+  note(`${runs.length + voyages.length} runs, ${starts} processes`)
 })
 
-harmful("a kill at every write, flush and unlink of a ten-step run", async ({ injected, note, random, skip }) => {
-  if (which("strace") === undefined) skip("strace is not installed")
-  const ledger = await startLedger()
-  // once without a fault, to learn which calls there are: strace counts those of each thread by themselves
-  const log = Path.join(await temporary(), "strace.log")
-  const first = await freshTask(ledger.port, "counted")
-  await travelOn(first.task, { prefix: traced(calls.join(), first.only, log) })
-  const points = pointsOf(await Fs.readFile(log, "utf8"))
-  const chosen = shuffled(random, points).slice(0, count(10, points.length))
-  for (const { call, nth } of chosen) {
-    const { only, task } = await freshTask(ledger.port, `${call}-${nth}`)
-    const ended = await travel(task, {
-      prefix: traced(call, [...only, "-e", `inject=${call}:signal=KILL:when=${nth}`])
-    }).ended
-    if (ended.said.at(-1)?.said !== "done") injected()
-    await ledger.settled()
-    await travelOn(task)
-    await ledger.expectWhole(task.runs)
-  }
-  note(`${chosen.length} of ${points.length} calls`)
-})
+/** What is killed at each of its calls. */
+const kinds = {
+  "a ten-step run": (name: string) => ({ runs: [name], voyages: [] }),
+  "a run of every kind of step": (name: string) => ({ runs: [], voyages: [name] })
+}
+
+for (const [kind, runOf] of Object.entries(kinds)) {
+  harmful(`a kill at every write, flush and unlink of ${kind}`, async ({ injected, note, random, skip }) => {
+    if (which("strace") === undefined) skip("strace is not installed")
+    const ledger = await startLedger()
+    // once without a fault, to learn which calls there are: strace counts those of each thread by themselves
+    const log = Path.join(await temporary(), "strace.log")
+    const first = await freshStore(ledger.port)
+    await travelOn({ ...runOf("counted"), ...first.store }, { prefix: traced(calls.join(), first.only, log) })
+    const points = pointsOf(await Fs.readFile(log, "utf8"))
+    const chosen = shuffled(random, points).slice(0, count(8, points.length))
+    for (const { call, nth } of chosen) {
+      const { only, store } = await freshStore(ledger.port)
+      const run = runOf(`${call}-${nth}`)
+      const ended = await travel({ ...run, ...store }, {
+        prefix: traced(call, [...only, "-e", `inject=${call}:signal=KILL:when=${nth}`])
+      }).ended
+      if (ended.said.at(-1)?.said !== "done") injected()
+      await ledger.settled()
+      await travelOn({ ...run, ...store })
+      await ledger.expectWhole(run.runs)
+      if (run.voyages.length > 0) await ledger.expectVoyages(run.voyages, store)
+    }
+    note(`${chosen.length} of ${points.length} calls`)
+  })
+}
 
 harmful("a power cut at a random moment", async ({ between, injected, note, skip }) => {
   const disk = await mountDisk(skip)
@@ -93,15 +100,15 @@ harmful("a power cut at a random moment", async ({ between, injected, note, skip
 
 const calls = ["write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename", "unlink", "mkdir"]
 
-/** One run on a store of its own; `only` has strace look at that store's files and nothing else. */
-const freshTask = async (port: number, run: string) => {
+/** A store of its own; `only` has strace look at its files and nothing else. */
+const freshStore = async (port: number) => {
   const directory = Path.join(await temporary(), "store")
   const file = Path.join(directory, "firebreak.db")
   const paths = [
     directory,
     ...["", "-wal", "-shm", "-journal", "-anchor", "-anchor.new"].map((suffix) => `${file}${suffix}`)
   ]
-  return { task: { file, port, runs: [run] }, only: paths.flatMap((path) => ["-P", path]) }
+  return { store: { file, port }, only: paths.flatMap((path) => ["-P", path]) }
 }
 
 /** Each call of a trace, by its number among those of its name in its thread. */

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 
-const programs = ["traveller", "ledger", "duplicates", "reader"]
+const programs = ["traveller", "ledger", "duplicates", "reader", "bookings"]
 
 const from = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 

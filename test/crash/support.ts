@@ -16,7 +16,7 @@ import * as Path from "node:path"
 import { createInterface } from "node:readline"
 import { afterAll, afterEach, expect, it, type TestContext } from "vitest"
 import * as Server from "../../packages/sql/test/support/postgres.js"
-import { type Entry, violations } from "./ledger.js"
+import { type Arrived, type Entry, journeySteps, violations, voyageSteps } from "./ledger.js"
 import * as Client from "./programs/client.js"
 import type { StoreOptions } from "./programs/store.js"
 import type { Said, Task } from "./programs/traveller.js"
@@ -161,6 +161,8 @@ afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 export interface Ledger {
   readonly port: number
   readonly entries: () => Promise<ReadonlyArray<Entry>>
+  /** How many those are. */
+  readonly count: () => Promise<number>
   /** Holds back its answers once so many more effects have arrived. */
   readonly hold: (after: number) => Promise<void>
   /** How many answers are held. */
@@ -171,21 +173,22 @@ export interface Ledger {
   readonly release: () => Promise<void>
   /** Waits until all that others have sent is in it, those others having ended. */
   readonly settled: () => Promise<void>
-  /** Expects that these runs have ended, with nothing lost and nothing done twice. */
+  /** Expects that these journeys have ended, with nothing lost and nothing done twice. */
   readonly expectWhole: (runs: ReadonlyArray<string>) => Promise<void>
+  /** The same of voyages, and that the user's table in the store has one row of each: that of its transaction. */
+  readonly expectVoyages: (voyages: ReadonlyArray<string>, store: StoreOptions) => Promise<void>
 }
-
-const steps = Array.from({ length: 10 }, (_, i) => ({ name: `step-${i}`, probed: i % 3 === 2 }))
 
 export const startLedger = async (): Promise<Ledger> => {
   const child = start("ledger", [])
   await eventually(() => child.said.length > 0)
   const port = Number(child.said[0])
   const client = await Client.open(port)
-  const entries = async () => await client.ask({ op: "entries" }) as ReadonlyArray<Entry>
+  const entries = async () => await client.ask({ op: "entries" }) as ReadonlyArray<Arrived>
   return {
     port,
     entries,
+    count: async () => await client.ask({ op: "count" }) as number,
     hold: async (after) => void await client.ask({ op: "hold", after }),
     waiting: async () => await client.ask({ op: "waiting" }) as number,
     pass: async () => void await client.ask({ op: "pass" }),
@@ -193,7 +196,18 @@ export const startLedger = async (): Promise<Ledger> => {
     settled: async () => {
       while (await client.ask({ op: "others" }) !== 0) await sleep(2)
     },
-    expectWhole: async (runs) => expect(violations(await entries(), runs, steps)).toEqual([])
+    expectWhole: async (runs) => expect(violations(await entries(), runs, journeySteps)).toEqual([]),
+    expectVoyages: async (voyages, store) => {
+      const all = await entries()
+      expect(violations(all, voyages, voyageSteps)).toEqual([])
+      const seen = new Map(
+        all.flatMap((entry) => entry.op === "saw" && entry.step === "book" ? [[entry.run, entry.value]] : [])
+      )
+      const { said, stderr } = await start("bookings", [JSON.stringify(store)]).ended
+      expect(stderr).toBe("")
+      const booked = said.flatMap((line) => line.said === "booked" ? [[line.run, line.value]] : [])
+      expect(booked.toSorted(), "rows of the user").toEqual(voyages.map((run) => [run, seen.get(run)]).toSorted())
+    }
   }
 }
 

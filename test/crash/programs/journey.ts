@@ -4,26 +4,10 @@
  */
 import * as Checkpoint from "@firebreak/core/Checkpoint"
 import * as Idempotency from "@firebreak/core/Idempotency"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { randomUUID } from "node:crypto"
-import type { Ledger } from "./client.js"
-
-export class World extends Context.Tag("World")<World, Ledger>() {}
-
-const ask = (request: Parameters<Ledger["ask"]>[0]) =>
-  Effect.flatMap(World, (ledger) => Effect.promise(() => ledger.ask(request)))
-
-const act = (run: string, step: string, key: string) =>
-  Effect.map(
-    Effect.suspend(() => ask({ op: "effect", run, step, key, value: randomUUID(), by: process.pid })),
-    (value) => value as string
-  )
-
-/** How long a run or an action is held: `JOURNEY_LEASE` milliseconds. */
-const lease = Number(process.env["JOURNEY_LEASE"] ?? 30_000)
+import { act, ask, keyOfStep, lease, maxRecoveries, saw } from "./world.js"
 
 const Payload = Schema.Struct({ run: Schema.String, step: Schema.String })
 
@@ -47,7 +31,6 @@ const actionOf = (operation: string, onUnknown: "retry" | "probe") =>
   )
 
 const keyOfAction = Effect.map(Idempotency.currentKey, Option.getOrThrow)
-const keyOfStep = Effect.map(Checkpoint.CurrentStep, (current) => Option.getOrThrow(current).key)
 
 const retried = actionOf("retried", "retry")
 const probed = actionOf("probed", "probe")
@@ -65,8 +48,7 @@ export const Journey = Checkpoint.workflow(
     key: ({ id }) => id,
     success: Schema.Array(Schema.String),
     lease,
-    // it is killed more often than a run that is at fault
-    maxRecoveries: 1_000_000
+    maxRecoveries
   },
   ({ id: run, pad }) =>
     Effect.gen(function*() {
@@ -80,8 +62,7 @@ export const Journey = Checkpoint.workflow(
           { success: Schema.String },
           Effect.orDie(Effect.map(body, (_) => _ + pad))
         )
-        yield* ask({ op: "saw", run, step, value: value.slice(0, 36) })
-        values.push(value.slice(0, 36))
+        values.push(yield* saw(run, step, value.slice(0, 36)))
       }
       return values
     })

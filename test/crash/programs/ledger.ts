@@ -1,8 +1,9 @@
 /** The ledger as a process: takes lines of JSON on a loopback port, which it prints, and answers each with a line. */
 import { createServer } from "node:net"
-import type { Entry, Request } from "../ledger.js"
+import type { Arrived, Entry, Request } from "../ledger.js"
 
-const entries: Array<Entry> = []
+const entries: Array<Arrived> = []
+const enter = (entry: Entry) => entries.push({ ...entry, at: performance.now() })
 const values = new Map<string, string>()
 let connections = 0
 /** Answers held back, and how many effects are still answered. */
@@ -13,6 +14,8 @@ const answer = (request: Request): unknown => {
   switch (request.op) {
     case "entries":
       return entries
+    case "count":
+      return entries.length
     case "others":
       return connections - 1
     case "find":
@@ -30,14 +33,14 @@ const answer = (request: Request): unknown => {
       for (const send of held.splice(0)) send()
       return null
     case "effect": {
-      entries.push(request)
+      enter(request)
       // the world heeds the key: what was done is not done again, and its first result is the answer
       const value = values.get(request.key) ?? request.value
       values.set(request.key, value)
       return value
     }
     default:
-      return entries.push(request)
+      return enter(request)
   }
 }
 

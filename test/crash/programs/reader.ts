@@ -1,6 +1,8 @@
 /** Opens stores, one after the other, and says what each answers about the given runs and keys, or why it does not. */
 import * as Checkpoint from "@firebreak/core/CheckpointStore"
 import * as Idempotency from "@firebreak/core/IdempotencyStore"
+import type { StoreError } from "@firebreak/core/StoreError"
+import * as SqlStore from "@firebreak/sql/SqlStore"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Store from "./store.js"
@@ -17,11 +19,11 @@ export type Answer = { readonly is: string } | { readonly failed: string }
 export interface Read {
   readonly said: "read"
   readonly file: string
-  /** Why it could not be opened; then there is nothing else. */
+  /** Why it could not be opened; then there are no answers. */
   readonly refused: string | null
   readonly answers: Readonly<Record<string, Answer>>
-  /** What `verify` found; null where the store has none. */
-  readonly damage: ReadonlyArray<string> | null
+  /** What `verify` found: of the store that is open, or of the file that was refused. */
+  readonly damage: ReadonlyArray<string>
 }
 
 const task = JSON.parse(process.argv[2] ?? "") as Task
@@ -30,6 +32,12 @@ const answered = <A>(effect: Effect.Effect<A, { readonly _tag: string; readonly 
   Effect.match(effect, {
     onFailure: (error): Answer => ({ failed: `${error._tag}: ${error.message}` }),
     onSuccess: (answer): Answer => ({ is: JSON.stringify(answer) })
+  })
+
+const found = (verified: Effect.Effect<ReadonlyArray<Checkpoint.Damage>, StoreError>) =>
+  Effect.match(verified, {
+    onFailure: (error) => [error.message],
+    onSuccess: (damage) => damage.map(({ detail }) => detail)
   })
 
 const read = (file: string) =>
@@ -45,15 +53,15 @@ const read = (file: string) =>
         Option.map(({ state: _, ...record }) => record)
       ))
     }
-    const damage = runs.verify === undefined ? null : yield* Effect.match(runs.verify, {
-      onFailure: (error) => [error.message],
-      onSuccess: (found) => found.map(({ detail }) => detail)
-    })
+    const damage = runs.verify === undefined ? [] : yield* found(runs.verify)
     return { said: "read", file, refused: null, answers, damage } satisfies Read
   }).pipe(
     Effect.provide(Store.layer({ file })),
     Effect.catchAll((error) =>
-      Effect.succeed({ said: "read", file, refused: error.message, answers: {}, damage: null } satisfies Read)
+      Effect.map(
+        found(SqlStore.verify({ filename: file })),
+        (damage): Read => ({ said: "read", file, refused: error.message, answers: {}, damage })
+      )
     )
   )
 
