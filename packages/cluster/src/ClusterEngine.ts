@@ -133,6 +133,7 @@ export const layer = (options: Options): Layer.Layer<CheckpointEngine, StoreErro
  * @category layers
  */
 export const layerClient = (options: ClientOptions): Layer.Layer<CheckpointEngine, StoreError> => {
+  Check.known(module, options, knownOfClient)
   const settings = resolve(options)
   return engine(settings.poll).pipe(
     Layer.provide(ClusterWorkflowEngine.layer),
@@ -159,6 +160,14 @@ export const layerMemory: Layer.Layer<CheckpointEngine> = Layer.unwrapEffect(Eff
 export const layerRunner = (
   options: Options
 ): Layer.Layer<CheckpointEngine | Sharding.Sharding | SqlClient, StoreError | SocketServerError> => {
+  Check.known(module, options, {
+    ...knownOfClient,
+    runner: true,
+    listen: true,
+    refresh: true,
+    ping: true,
+    shutdown: true
+  })
   const settings = resolve(options, options)
   return engine(settings.poll).pipe(
     Layer.provide(ClusterWorkflowEngine.layer),
@@ -174,11 +183,13 @@ export const layerRunner = (
  * @since 0.1.0
  * @category migrating
  */
-export const migrate = (options: Pick<ClientOptions, "url">): Effect.Effect<void, StoreError> =>
-  Database.migrate.pipe(
+export const migrate = (options: Pick<ClientOptions, "url">): Effect.Effect<void, StoreError> => {
+  Check.known("ClusterEngine.migrate", options, { url: true })
+  return Database.migrate.pipe(
     Effect.provide(Database.client({ url: options.url, connections: defaults.connections })),
     Effect.catchTag("SqlError", unreachable)
   )
+}
 
 // -----------------------------------------------------------------------------
 // internal
@@ -216,6 +227,14 @@ const storeError = ({ cause, message }: SqlError): StoreError =>
 
 const module = "ClusterEngine"
 
+const knownOfClient: Check.Shape<ClientOptions> = {
+  url: true,
+  connections: true,
+  poll: true,
+  assignments: true,
+  expiration: true
+}
+
 const resolve = (client: ClientOptions, options?: Options): Cluster.Settings => {
   if (typeof client.url === "string") Check.text(module, "url", client.url)
   Check.whole(
@@ -244,6 +263,7 @@ const resolve = (client: ClientOptions, options?: Options): Cluster.Settings => 
   }
   for (const [option, address] of [["runner", settings.runner], ["listen", settings.listen]] as const) {
     if (address === undefined) continue
+    Check.known(`${module}.${option}`, address, { host: true, port: true })
     Check.text(module, `${option}.host`, address.host)
     Check.whole(module, `${option}.port`, address.port, 1)
   }

@@ -60,6 +60,23 @@ export const defaults = { resume: "1 minute", pruning: "1 hour" } as const
 export const layer = <E>(
   options: Options<E>
 ): Layer.Layer<CheckpointEngine, E | StoreError | SocketServerError | ServeError> => {
+  Check.known("ClusterRunner", options, {
+    workflows: true,
+    database: true,
+    host: true,
+    port: true,
+    health: true,
+    retention: true,
+    resume: true,
+    connections: true,
+    poll: true,
+    assignments: true,
+    expiration: true,
+    listen: true,
+    refresh: true,
+    ping: true,
+    shutdown: true
+  })
   const { database, health, host, port, resume, retention, workflows, ...rest } = options
   const every = Duration.millis(Check.millis("ClusterRunner", "resume", resume ?? defaults.resume, 100))
   const parts = Layer.mergeAll(

@@ -217,6 +217,21 @@ export type Outcome =
 export const make = <R = never>(
   options: Options<R> & { readonly name: string }
 ): Effect.Effect<Autoscaler, never, R> => {
+  Check.known("Autoscale", options, {
+    name: true,
+    target: true,
+    measure: true,
+    current: true,
+    scaleTo: true,
+    max: true,
+    min: true,
+    tolerance: true,
+    maxStep: true,
+    cooldownOut: true,
+    cooldownIn: true,
+    timeout: true,
+    dryRun: true
+  })
   const name = Check.name("Autoscale", "name", options.name)
   const settings = resolve(options)
   const timeout = Check.millis("Autoscale", "timeout", options.timeout ?? defaults.timeout, { min: 1 })
@@ -309,12 +324,13 @@ export const layer = <R = never>(
     readonly every?: Duration.DurationInput | undefined
   }
 ): Layer.Layer<never, never, R> => {
-  const every = Check.millis("Autoscale", "every", options.every ?? defaults.every, { min: 1 })
-  const scaler = make(options)
+  const { every = defaults.every, ...rest } = options
+  const pause = Check.millis("Autoscale", "every", every, { min: 1 })
+  const scaler = make<R>(rest)
   return Layer.scopedDiscard(
     Effect.flatMap(
       scaler,
-      ({ round }) => Effect.forkScoped(Effect.forever(Effect.zipRight(round, Effect.sleep(every))))
+      ({ round }) => Effect.forkScoped(Effect.forever(Effect.zipRight(round, Effect.sleep(pause))))
     )
   )
 }

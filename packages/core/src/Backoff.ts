@@ -115,6 +115,19 @@ export const defaults = {
  * @category constructors
  */
 export const make = <E = unknown, R = never>(options: Options<E, R> = {}): Schedule.Schedule<Retry, E, R> => {
+  Check.known("Backoff", options, {
+    name: true,
+    operation: true,
+    base: true,
+    factor: true,
+    cap: true,
+    jitter: { none: true, full: true, equal: true, proportional: true, decorrelated: true, "decorrelated-v2": true },
+    maxRetries: true,
+    maxTotalDelay: true,
+    retryAfter: true,
+    while: true,
+    onRetry: true
+  })
   const own = options.name === undefined ? undefined : Check.name("Backoff", "name", options.name)
   const operation = options.operation === undefined
     ? undefined

@@ -115,6 +115,7 @@ export class BulkheadFull extends Data.TaggedError("BulkheadFull")<{
  * @category constructors
  */
 export const make = (options: Options & { readonly name: string }): Effect.Effect<Bulkhead> => {
+  Check.known("Bulkhead", options, { name: true, maxConcurrent: true, maxQueued: true, maxWait: true })
   const name = Check.name("Bulkhead", "name", options.name)
   const maxConcurrent = checkConcurrent(options.maxConcurrent ?? defaults.maxConcurrent)
   const maxQueued = Check.whole("Bulkhead", "maxQueued", options.maxQueued ?? defaults.maxQueued, {

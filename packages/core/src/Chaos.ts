@@ -91,7 +91,9 @@ export interface Target<E, A> {
 export const target = <E = never, A = never>(name: string): Target<E, A> => {
   Check.name("Chaos.target", "name", name)
   const rule = (kind: Rule["kind"], options: Span, effect: Effect.Effect<unknown, unknown>): Rule => {
-    const { from, rate, until } = options
+    const { from, rate, until, ...rest } = options
+    const own = { fault: { error: true }, latency: { delay: true }, outcome: { value: true }, hang: {} }[kind]
+    Check.known(`Chaos.${kind}`, rest, own)
     return { target: name, kind, rate, from, until, effect }
   }
   return {

@@ -252,6 +252,7 @@ export const growing = (options: {
   readonly factor?: number | undefined
   readonly jitter?: number | undefined
 }): (openings: number, draw: number) => Duration.Duration => {
+  Check.known("CircuitBreaker.growing", options, { base: true, cap: true, factor: true, jitter: true })
   const base = Check.millis("CircuitBreaker.growing", "base", options.base, { min: 1 })
   const cap = Check.millis("CircuitBreaker.growing", "cap", options.cap, { min: base })
   const factor = Check.between("CircuitBreaker.growing", "factor", options.factor ?? 2, { min: 1, max: 1e6 })
@@ -321,7 +322,19 @@ export const protect =
 // internal
 // -----------------------------------------------------------------------------
 
-const resolve = (options: Options): Settings => {
+const resolve = (options: Options & { readonly name?: string }): Settings => {
+  Check.known("CircuitBreaker", options, {
+    name: true,
+    trip: true,
+    resetAfter: true,
+    successThreshold: true,
+    halfOpenPermits: true,
+    halfOpenTimeout: true,
+    ramp: true,
+    observeOnly: true,
+    classify: true
+  })
+  if (options.ramp !== undefined) Check.known("CircuitBreaker.ramp", options.ramp, { from: true, over: true })
   const resetAfter = options.resetAfter ?? defaults.resetAfter
   // a function is asked in the middle of a call, where its faults would be the call's: what is no time is the shortest
   const resetMillis = typeof resetAfter === "function"
@@ -348,4 +361,4 @@ const resolve = (options: Options): Settings => {
 
 const always = (value: number) => (): number => value
 
-const defaultTrip = TripStrategy.countInWindow(defaults)
+const defaultTrip = TripStrategy.countInWindow({ failures: defaults.failures, within: defaults.within })

@@ -159,6 +159,14 @@ export class Priority extends Context.Reference<Priority>()("@firebreak/core/Con
  * @category constructors
  */
 export const make = (options: Options & { readonly name: string }): Effect.Effect<ConcurrencyLimit> => {
+  Check.known("ConcurrencyLimit", options, {
+    name: true,
+    strategy: true,
+    every: true,
+    minimumCalls: true,
+    shares: true,
+    classify: true
+  })
   const name = Check.name("ConcurrencyLimit", "name", options.name)
   const settings: Settings = {
     strategy: options.strategy ?? LimitStrategy.gradient2(),

@@ -154,6 +154,13 @@ export const component = <
   E | (Defects extends true ? DegradationComponent.SourceDefect : never) | LateWithin<Timeout>,
   R
 > => {
+  options.known("Degradation.component", config, {
+    advice: true,
+    contact: true,
+    recovery: true,
+    catchDefects: true,
+    timeout: true
+  })
   const at = { component: options.name("Degradation", "name", name), source: "primary" }
   const guarded = DegradationComponent.guard(primary, at, config)
   const chain = DegradationComponent.make({
@@ -327,12 +334,14 @@ export const failFast = <P, E, R, S>(self: Component<P, E, R, S>): FailFast<P, E
 export const run = <P extends Valued<unknown>, E, R, S, FreshOnly extends boolean = false>(
   self: Component<P, E, R, S>,
   config: RunOptions<FreshOnly> = {}
-): Effect.Effect<PartGiven<P, FreshOnly>, ErrorGiven<E, S, FreshOnly>, R> =>
-  Effect.flatMap(ask(self, { freshOnly: config.freshOnly ?? defaults.freshOnly }), ({ part }) =>
+): Effect.Effect<PartGiven<P, FreshOnly>, ErrorGiven<E, S, FreshOnly>, R> => {
+  options.known("Degradation.run", config, { freshOnly: true })
+  return Effect.flatMap(ask(self, { freshOnly: config.freshOnly ?? defaults.freshOnly }), ({ part }) =>
     // which parts and which error are possible follows from the sources that were asked
     part._tag === "Missing"
       ? Effect.fail(part.error as ErrorGiven<E, S, FreshOnly>)
       : Effect.succeed(part as PartGiven<P, FreshOnly>))
+}
 
 /**
  * Runs the components side by side and returns their parts with the level of the whole. Fails with `DegradedBeyond`
@@ -351,6 +360,13 @@ export const all = <
   components: C,
   config: AllOptions<Extract<keyof Types.NoInfer<C>, string>, FreshOnly, Deadline> = {}
 ): DegradationComponent.Answer<C, FreshOnly, Deadline> => {
+  options.known("Degradation.all", config, {
+    freshOnly: true,
+    tolerate: { full: true, slight: true, moderate: true, minimal: true, failed: true },
+    weights: true,
+    deadline: true,
+    name: true
+  })
   const entries = Object.entries<DegradationComponent.Any>(components)
   const names = Object.keys(components)
   const weights = Asking.checkWeights(names, config.weights ?? {})

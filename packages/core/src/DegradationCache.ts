@@ -101,8 +101,9 @@ export const defaults = {
  * @since 0.1.0
  * @category constructors
  */
-export const makeMemory = (config?: { readonly capacity?: number | undefined }): Service => {
-  const capacity = options.whole("DegradationCache", "capacity", config?.capacity ?? defaults.capacity, { min: 1 })
+export const makeMemory = (config: { readonly capacity?: number | undefined } = {}): Service => {
+  options.known("DegradationCache", config, { capacity: true })
+  const capacity = options.whole("DegradationCache", "capacity", config.capacity ?? defaults.capacity, { min: 1 })
   const components = new Map<string, Map<string, Entry>>()
   return {
     get: (component, key) => Effect.sync(() => Option.fromNullable(components.get(component)?.get(key))),
@@ -145,6 +146,15 @@ export const lastGood = <A, I, R>(component: string, config: Options<A, I, R>): 
   readonly read: Effect.Effect<Option.Option<Cached<A>>, never, R | DegradationCache>
   readonly write: (value: A) => Effect.Effect<void, never, R | DegradationCache>
 } => {
+  options.known("Degradation.orCached", config, {
+    key: true,
+    schema: true,
+    maxAge: true,
+    ttl: true,
+    staleWhileRevalidate: true,
+    refreshTimeout: true,
+    timeout: true
+  })
   const { key } = config
   const maxAge = options.millis("Degradation", "maxAge", config.maxAge ?? defaults.maxAge)
   const timeout = options.millis("Degradation", "timeout", config.timeout ?? defaults.timeout, { min: 1 })

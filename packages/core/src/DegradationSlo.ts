@@ -179,7 +179,10 @@ export class DegradationSlo extends Context.Reference<DegradationSlo>()("@firebr
 export const judge = (
   figures: Shares,
   objectives: Objectives & Pick<Options, "minimumAnswers"> = {}
-): ReadonlyArray<Judgement> => judgeBy(limitsOf(objectives, objectives))(figures)
+): ReadonlyArray<Judgement> => {
+  Check.known("DegradationSlo.judge", objectives, { full: true, cached: true, spell: true, minimumAnswers: true })
+  return judgeBy(limitsOf(objectives, objectives))(figures)
+}
 
 /**
  * Counts answers, on the Clock and the Events that are there when it is made, and lets them be measured. It judges
@@ -314,6 +317,19 @@ const limitsOf = (objectives: Objectives, options: Options): Limits => {
 }
 
 const resolve = (options: Options): Settings => {
+  Check.known("DegradationSlo", options, {
+    full: true,
+    cached: true,
+    spell: true,
+    within: true,
+    buckets: true,
+    minimumAnswers: true,
+    every: true,
+    named: true
+  })
+  for (const [name, objectives] of Object.entries(options.named ?? {})) {
+    Check.known(`DegradationSlo.named.${name}`, objectives, { full: true, cached: true, spell: true })
+  }
   const common = limitsOf(options, options)
   const named = new Map(
     Object.entries(options.named ?? {}).map(([name, objectives]) => [name, limitsOf(objectives, options)])

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import type * as Equivalence from "effect/Equivalence"
 import type * as Schedule from "effect/Schedule"
+import * as Check from "./internal/options.js"
 
 /**
  * What was found, and what was done about it: `Already` as desired, or `Changed` from `before` to `value`.
@@ -69,6 +70,7 @@ export const ensure = <A, E, R, B, E2, R2, C = never, R3 = never>(options: {
   readonly act: (value: A) => Effect.Effect<B, E2, R2>
   readonly settle?: Schedule.Schedule<C, A, R3> | undefined
 }): Effect.Effect<Ensured<A>, E | E2 | NotReached, R | R2 | R3> => {
+  Check.known("DesiredState.ensure", options, { name: true, read: true, isDesired: true, act: true, settle: true })
   const { act, isDesired, name, read, settle } = options
   const reread: Effect.Effect<A, E, R | R3> = settle === undefined
     ? read
@@ -112,6 +114,8 @@ export const setTo = <A, E, R, B, E2, R2, C = never, R3 = never>(options: {
   readonly equivalence?: Equivalence.Equivalence<A> | undefined
   readonly settle?: Schedule.Schedule<C, A, R3> | undefined
 }): Effect.Effect<Ensured<A>, E | E2 | NotReached, R | R2 | R3> => {
+  const own = { target: true, write: true, equivalence: true } as const
+  Check.known("DesiredState.setTo", options, { name: true, read: true, settle: true, ...own })
   const same = options.equivalence ?? Equal.equals
   return ensure({
     name: options.name,

@@ -35,9 +35,10 @@ import { catalog } from "./MetricCatalog.js"
  */
 export const make = <R>(
   f: (event: Events.Published) => Effect.Effect<unknown, never, R>,
-  options?: { readonly patience?: Duration.DurationInput | undefined }
+  options: { readonly patience?: Duration.DurationInput | undefined } = {}
 ): Layer.Layer<never, never, R> => {
-  const patience = Check.millis("EventSink", "patience", options?.patience ?? "5 seconds", { min: 1 })
+  Check.known("EventSink", options, { patience: true })
+  const patience = Check.millis("EventSink", "patience", options.patience ?? "5 seconds", { min: 1 })
   const handle = (event: Events.Published) =>
     Effect.suspend(() => f(event)).pipe(
       Effect.timeout(patience),

@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Check from "./internal/options.js"
 import * as Time from "./internal/time.js"
 
 /**
@@ -342,11 +343,13 @@ export const unsafePublish = (fiber: Fiber.RuntimeFiber<any, any>, event: () => 
  */
 export const subscribeTo = (
   events: Service,
-  options?: { readonly capacity?: number | undefined }
-): Effect.Effect<Queue.Dequeue<Published>, never, Scope.Scope> =>
-  Effect.map(
+  options: { readonly capacity?: number | undefined } = {}
+): Effect.Effect<Queue.Dequeue<Published>, never, Scope.Scope> => {
+  Check.known("Events.subscribeTo", options, { capacity: true })
+  const capacity = Check.whole("Events.subscribeTo", "capacity", options.capacity ?? defaults.capacity, { min: 1 })
+  return Effect.map(
     Effect.acquireRelease(
-      Effect.map(Queue.dropping<Published>(options?.capacity ?? defaults.capacity), (queue) => ({
+      Effect.map(Queue.dropping<Published>(capacity), (queue) => ({
         queue,
         unsubscribe: events.unsafeListen((event) => void queue.unsafeOffer(event))
       })),
@@ -354,6 +357,7 @@ export const subscribeTo = (
     ),
     ({ queue }) => queue
   )
+}
 
 /**
  * Subscribes to the current bus within the current scope.

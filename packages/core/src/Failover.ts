@@ -129,6 +129,19 @@ export const make = <A, R = never>(
     readonly backups: { readonly [name: string]: NoInfer<A> }
   }
 ): Effect.Effect<Failover<A>, never, Scope.Scope | R> => {
+  Check.known("Failover", options, {
+    name: true,
+    primary: true,
+    backups: true,
+    check: true,
+    failoverAfter: true,
+    probeEvery: true,
+    probeTimeout: true,
+    failbackAfter: true,
+    holdFor: true,
+    maxHold: true,
+    resetAfter: true
+  })
   const name = Check.name("Failover", "name", options.name)
   const millis = (option: "probeEvery" | "probeTimeout" | "holdFor" | "maxHold" | "resetAfter", min: number) =>
     Check.millis("Failover", option, options[option] ?? defaults[option], { min })
@@ -280,16 +293,20 @@ export const layer = <I, S extends Swappable<S>, E1, R1, E2 = never, R2 = never,
     readonly primary: Layer.Layer<I, E1, R1>
     readonly backups: { readonly [name: string]: Layer.Layer<I, E2, R2> }
   }
-): Layer.Layer<I | Of<I>, E1 | E2, R1 | R2 | R> =>
-  Layer.scopedContext(Effect.gen(function*() {
+): Layer.Layer<I | Of<I>, E1 | E2, R1 | R2 | R> => {
+  const name = options.name ?? tag.key
+  // names and numbers are checked now, not when the layer is built
+  make<unknown>({ ...options, check: undefined, name, primary: undefined })
+  return Layer.scopedContext(Effect.gen(function*() {
     const service = <E, R>(layer: Layer.Layer<I, E, R>) =>
       Effect.map(Layer.build(Layer.fresh(layer)), (context) => Context.get(context, tag))
     const primary = yield* service(options.primary)
     const backups: Record<string, S> = {}
     for (const [name, layer] of Object.entries(options.backups)) backups[name] = yield* service(layer)
-    const failover = yield* make({ ...options, name: options.name ?? tag.key, primary, backups })
+    const failover = yield* make({ ...options, name, primary, backups })
     return Context.make(of(tag), failover).pipe(Context.add(tag, swapping(primary, failover.use)))
   }))
+}
 
 // -----------------------------------------------------------------------------
 // internal

@@ -205,6 +205,17 @@ type Elements<A> = A extends ReadonlyArray<infer Element> ? Element : never
 type AnyOptions = Options<any, Record<string, Remedies>, Record<string, Remedies>, any>
 
 const resolve = (options: AnyOptions): HealingLoop.Settings<any> => {
+  Check.known("Healing", options, {
+    name: true,
+    every: true,
+    checks: true,
+    remedies: true,
+    onStatus: true,
+    escalate: true,
+    maxConsecutiveFailures: true,
+    observeOnly: true
+  })
+  Check.known("Healing.onStatus", options.onStatus ?? {}, { degraded: true, unhealthy: true, critical: true })
   const remedies = Object.entries(options.remedies ?? {}).filter(([, list]) => list !== undefined)
   for (const [check] of remedies) {
     if (!Object.hasOwn(options.checks, check)) {

@@ -43,6 +43,22 @@ export interface Options<D extends string = string> {
 }
 
 /**
+ * What `make` takes, for `InvalidOption.known` in a constructor that takes more.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const known: Check.Shape<Options> = {
+  timeout: true,
+  interval: true,
+  critical: true,
+  fall: true,
+  rise: true,
+  dependsOn: true,
+  componentType: true
+}
+
+/**
  * @since 0.1.0
  * @category options
  */
@@ -148,16 +164,19 @@ export class Observation {
 export const make = <A, E, R, const D extends string = never>(
   effect: Effect.Effect<A, E, R>,
   options: Options<D> = {}
-): HealthCheck<R, D> => ({
-  effect,
-  timeout: Check.millis(module, "timeout", options.timeout ?? defaults.timeout, { min: 1 }),
-  interval: Check.millis(module, "interval", options.interval ?? defaults.interval),
-  critical: options.critical ?? defaults.critical,
-  fall: Check.whole(module, "fall", options.fall ?? defaults.fall, { min: 1 }),
-  rise: Check.whole(module, "rise", options.rise ?? defaults.rise, { min: 1 }),
-  dependsOn: options.dependsOn ?? [],
-  componentType: options.componentType
-})
+): HealthCheck<R, D> => {
+  Check.known(module, options, known)
+  return {
+    effect,
+    timeout: Check.millis(module, "timeout", options.timeout ?? defaults.timeout, { min: 1 }),
+    interval: Check.millis(module, "interval", options.interval ?? defaults.interval),
+    critical: options.critical ?? defaults.critical,
+    fall: Check.whole(module, "fall", options.fall ?? defaults.fall, { min: 1 }),
+    rise: Check.whole(module, "rise", options.rise ?? defaults.rise, { min: 1 }),
+    dependsOn: options.dependsOn ?? [],
+    componentType: options.componentType
+  }
+}
 
 /**
  * Passes while the V8 heap in use is less than `below` (default 0.9) of `limit` bytes, by default what it can grow to:
@@ -175,22 +194,22 @@ export const make = <A, E, R, const D extends string = never>(
 export const heap = <const D extends string = never>(
   options: Options<D> & { readonly below?: number | undefined; readonly limit?: number | undefined } = {}
 ): HealthCheck<never, D> => {
-  const below = Check.between("HealthCheck.heap", "below", options.below ?? defaults.heap, { min: 0, max: 1 })
+  Check.known("HealthCheck.heap", options, { ...known, below: true, limit: true })
+  const { below: share = defaults.heap, limit, ...rest } = options
+  const below = Check.between("HealthCheck.heap", "below", share, { min: 0, max: 1 })
   const { process } = Host
   const v8 = Host.v8()?.getHeapStatistics().heap_size_limit
-  if (process === undefined || (options.limit ?? v8) === undefined) {
+  if (process === undefined || (limit ?? v8) === undefined) {
     throw new Check.InvalidOption("HealthCheck.heap: limit must be given where V8's heap limit cannot be read")
   }
-  const given = options.limit === undefined
-    ? undefined
-    : Check.whole("HealthCheck.heap", "limit", options.limit, { min: 1 })
+  const given = limit === undefined ? undefined : Check.whole("HealthCheck.heap", "limit", limit, { min: 1 })
   return make(
     Effect.sync(() => {
       const limit = given ?? Math.min(v8!, Host.memoryLimit() ?? Infinity)
       const share = process.memoryUsage().heapUsed / limit
       return new Observation(percent(share), "percent", fullness("heap is", share, below))
     }),
-    { componentType: "system", ...options }
+    { componentType: "system", ...rest }
   )
 }
 
@@ -209,16 +228,16 @@ export const heap = <const D extends string = never>(
 export const eventLoopDelay = <const D extends string = never>(
   options: Options<D> & { readonly below?: Duration.DurationInput | undefined } = {}
 ): HealthCheck<never, D> => {
-  const below = Check.millis("HealthCheck.eventLoopDelay", "below", options.below ?? defaults.eventLoopDelay, {
-    min: 1
-  })
+  Check.known("HealthCheck.eventLoopDelay", options, { ...known, below: true })
+  const { below: limit = defaults.eventLoopDelay, ...rest } = options
+  const below = Check.millis("HealthCheck.eventLoopDelay", "below", limit, { min: 1 })
   const late = Effect.map(timed(Effect.sleep(timer)), (elapsed) => elapsed - timer)
   return make(
     Effect.map(
       Effect.all(Array.from({ length: 5 }, () => late)),
       (delays) => atMost("event loop is late by", Math.max(...delays), below)
     ),
-    { componentType: "system", ...options }
+    { componentType: "system", ...rest }
   )
 }
 
@@ -241,16 +260,15 @@ export const queueDepth = <E, R, const D extends string = never>(
   effect: Effect.Effect<number, E, R>,
   options: Options<D> & { readonly below?: number | undefined } = {}
 ): HealthCheck<R, D> => {
-  const below = Check.between("HealthCheck.queueDepth", "below", options.below ?? defaults.queueDepth, {
-    min: 0,
-    max: Infinity
-  })
+  Check.known("HealthCheck.queueDepth", options, { ...known, below: true })
+  const { below: limit = defaults.queueDepth, ...rest } = options
+  const below = Check.between("HealthCheck.queueDepth", "below", limit, { min: 0, max: Infinity })
   return make(
     Effect.map(
       effect,
       (depth) => new Observation(depth, "items", depth < below ? undefined : `queue holds ${depth}, limit ${below}`)
     ),
-    options
+    rest
   )
 }
 
@@ -273,10 +291,12 @@ export const responseTime = <A, E, R, const D extends string = never>(
   effect: Effect.Effect<A, E, R>,
   options: Options<D> & { readonly below?: Duration.DurationInput | undefined } = {}
 ): HealthCheck<R, D> => {
-  const below = Check.millis("HealthCheck.responseTime", "below", options.below ?? defaults.responseTime, { min: 1 })
+  Check.known("HealthCheck.responseTime", options, { ...known, below: true })
+  const { below: limit = defaults.responseTime, ...rest } = options
+  const below = Check.millis("HealthCheck.responseTime", "below", limit, { min: 1 })
   return make(
     Effect.map(timed(effect), (elapsed) => atMost("answered in", elapsed, below)),
-    { ...options, timeout: options.timeout ?? below * 2 }
+    { ...rest, timeout: rest.timeout ?? below * 2 }
   )
 }
 

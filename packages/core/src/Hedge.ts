@@ -76,6 +76,7 @@ export const quantile = (
   of: number,
   options: { readonly last?: number | undefined; readonly minimum?: number | undefined } = {}
 ): Quantile => {
+  Check.known("Hedge.quantile", options, { last: true, minimum: true })
   const last = Check.whole("Hedge.quantile", "last", options.last ?? defaults.last, { min: 1 })
   return {
     _tag: "Quantile",
@@ -131,6 +132,7 @@ export interface Hedge {
  * @category constructors
  */
 export const make = (options: Options & { readonly name: string }): Effect.Effect<Hedge> => {
+  Check.known("Hedge", options, { name: true, delay: true, maxHedges: true, share: true, burst: true })
   const name = Check.name("Hedge", "name", options.name)
   const delay = options.delay ?? quantile(defaults.quantile)
   const settings: Settings = {

@@ -107,14 +107,36 @@ export const name = (module: string, option: string, value: string): string => {
 }
 
 /**
- * No key but those of `options`: a mistyped option is a fault, not something to pass over.
+ * All options that a constructor takes: each with `true`, or with all the words that it may be.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Shape<O> = {
+  readonly [K in keyof O]-?: true | { readonly [Word in Extract<O[K], string>]: true }
+}
+
+/**
+ * No key but those of `options`, and no word but those that an option may be: what is mistyped is a fault, not something
+ * to pass over. The value of an unknown key is not shown, for it may be a password.
  *
  * @since 0.1.0
  * @category checks
  */
-export const known = (module: string, given: object, options: Readonly<Record<string, true>>): void => {
-  for (const key of Object.keys(given)) {
-    if (!Object.hasOwn(options, key)) throw new InvalidOption(`${module}: there is no option ${show(key)}`)
+export const known = <O extends object>(module: string, given: O, options: Shape<NoInfer<O>>): void => {
+  if (typeof given !== "object" || given === null) {
+    throw new InvalidOption(`${module}: options must be an object, got ${show(given)}`)
+  }
+  const shape: Readonly<Record<string, true | object>> = options
+  for (const [key, value] of Object.entries(given)) {
+    if (!Object.hasOwn(shape, key)) {
+      throw new InvalidOption(`${module}: there is no option ${show(key)}, there are ${Object.keys(shape).join(", ")}`)
+    }
+    const words = shape[key]!
+    if (words !== true && value !== undefined && !(typeof value === "string" && Object.hasOwn(words, value))) {
+      const allowed = Object.keys(words).map(show).join(", ")
+      throw new InvalidOption(`${module}: ${key} must be one of ${allowed}, got ${show(value)}`)
+    }
   }
 }
 

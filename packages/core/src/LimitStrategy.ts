@@ -122,6 +122,8 @@ export interface Gradient2 {
  */
 export const gradient2 = (options: Gradient2Options = {}): LimitStrategy<Gradient2> => {
   const module = "LimitStrategy.gradient2"
+  const own = { tolerance: true, smoothing: true, queue: true, longWindow: true } as const
+  Check.known(module, options, { initial: true, min: true, max: true, ...own })
   const { initial, max, min } = bounds(module, options)
   const figures = defaults.gradient2
   const tolerance = Check.between(module, "tolerance", options.tolerance ?? figures.tolerance, { min: 1, max: 100 })
@@ -160,6 +162,8 @@ export const gradient2 = (options: Gradient2Options = {}): LimitStrategy<Gradien
  */
 export const aimd = (options: AimdOptions = {}): LimitStrategy<number> => {
   const module = "LimitStrategy.aimd"
+  const own = { backoff: true, tolerated: true, slowerThan: true } as const
+  Check.known(module, options, { initial: true, min: true, max: true, ...own })
   const { initial, max, min } = bounds(module, options)
   const backoff = Check.between(module, "backoff", options.backoff ?? defaults.aimd.backoff, { min: 0.5, max: 0.99 })
   const tolerated = Check.between(module, "tolerated", options.tolerated ?? defaults.aimd.tolerated, { min: 0, max: 1 })

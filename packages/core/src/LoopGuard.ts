@@ -190,6 +190,18 @@ export const make = (
     readonly history?: ReadonlyArray<Action & { readonly at: number }> | undefined
   }
 ): Effect.Effect<LoopGuard> => {
+  Check.known("LoopGuard", options, {
+    name: true,
+    history: true,
+    maxSteps: true,
+    maxTime: true,
+    maxCost: true,
+    maxRepeats: true,
+    maxCycles: true,
+    longestCycle: true,
+    maxStalled: true,
+    within: true
+  })
   const name = Check.name("LoopGuard", "name", options.name)
   const { history = [], ...rest } = options
   const limits = resolve(rest)

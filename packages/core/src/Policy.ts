@@ -311,7 +311,7 @@ export const make = <const O extends AnyOptions>(
 // internal
 // -----------------------------------------------------------------------------
 
-const known: Record<keyof Options<any, any>, true> = {
+const known: Check.Shape<Options<any, any>> = {
   deadline: true,
   bulkhead: true,
   retry: true,
@@ -320,16 +320,16 @@ const known: Record<keyof Options<any, any>, true> = {
   concurrencyLimit: true,
   breaker: true,
   attemptTimeout: true,
-  timeoutBy: true,
+  timeoutBy: { timer: true, fiber: true },
   classify: true
 }
 
-const knownOfRetry: Record<keyof Retry<any, any>, true> = {
+const knownOfRetry: Check.Shape<Retry<any, any>> = {
   schedule: true,
   while: true,
   budget: true,
-  whenOpen: true,
-  whenTimedOut: true
+  whenOpen: { fail: true, wait: true },
+  whenTimedOut: { retry: true, fail: true }
 }
 
 const compile = (options: Options<any, any>): Compiled => {

@@ -139,11 +139,15 @@ export class Cost extends Context.Reference<Cost>()("@firebreak/core/RateLimit/C
  * @category constructors
  */
 export const make = (options: Options & { readonly name: string }): Effect.Effect<RateLimit> => {
+  Check.known("RateLimit", options, { name: true, limits: true, onLimit: { wait: true, reject: true }, maxWait: true })
   const name = Check.name("RateLimit", "name", options.name)
-  const limits = options.limits.map((limit) => ({
-    interval: Check.millis("RateLimit", "per", limit.per, { min: 1 }) / positive("rate", limit.rate),
-    burst: Check.whole("RateLimit", "burst", limit.burst ?? defaults.burst, { min: 1 })
-  }))
+  const limits = options.limits.map((limit) => {
+    Check.known("RateLimit.limits", limit, { rate: true, per: true, burst: true })
+    return {
+      interval: Check.millis("RateLimit", "per", limit.per, { min: 1 }) / positive("rate", limit.rate),
+      burst: Check.whole("RateLimit", "burst", limit.burst ?? defaults.burst, { min: 1 })
+    }
+  })
   if (limits.length === 0) throw new Check.InvalidOption("RateLimit: limits must hold at least one limit, got none")
   const maxWait = Check.millis("RateLimit", "maxWait", options.maxWait ?? defaults.maxWait)
   const waits = (options.onLimit ?? defaults.onLimit) === "wait"

@@ -199,6 +199,19 @@ export const make = <D, A, R = never>(
   options: Options<D, A, R> & { readonly name: string }
 ): Effect.Effect<Reconciler<D, A>, never, R> => {
   const module = "Reconcile"
+  Check.known(module, options, {
+    name: true,
+    desired: true,
+    actual: true,
+    isSame: true,
+    create: true,
+    update: true,
+    remove: true,
+    maxRepairs: true,
+    maxRemoved: true,
+    timeout: true,
+    dryRun: true
+  })
   const name = Check.name(module, "name", options.name)
   const timeout = Check.millis(module, "timeout", options.timeout ?? defaults.timeout, { min: 1 })
   const limits = {
@@ -330,12 +343,13 @@ export const layer = <D, A, R = never>(
     readonly every?: Duration.DurationInput | undefined
   }
 ): Layer.Layer<never, never, R> => {
-  const every = Check.millis("Reconcile", "every", options.every ?? defaults.every, { min: 1 })
-  const reconciler = make(options)
+  const { every = defaults.every, ...rest } = options
+  const pause = Check.millis("Reconcile", "every", every, { min: 1 })
+  const reconciler = make<D, A, R>(rest)
   return Layer.scopedDiscard(
     Effect.flatMap(
       reconciler,
-      ({ round }) => Effect.forkScoped(Effect.forever(Effect.zipRight(round, Effect.sleep(every))))
+      ({ round }) => Effect.forkScoped(Effect.forever(Effect.zipRight(round, Effect.sleep(pause))))
     )
   )
 }

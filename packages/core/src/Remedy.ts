@@ -76,12 +76,15 @@ export type Context<A> = A extends Remedy<infer R> ? R : never
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A, E, R>(name: string, effect: Effect.Effect<A, E, R>, options: Options = {}): Remedy<R> => ({
-  name: Check.name("Remedy", "name", name),
-  effect,
-  attempts: Check.whole("Remedy", "attempts", options.attempts ?? defaults.attempts, { min: 1 }),
-  cooldown: Check.millis("Remedy", "cooldown", options.cooldown ?? defaults.cooldown),
-  timeout: Check.millis("Remedy", "timeout", options.timeout ?? defaults.timeout, { min: 1 }),
-  verifyAfter: Check.millis("Remedy", "verifyAfter", options.verifyAfter ?? defaults.verifyAfter),
-  enabled: options.enabled ?? defaults.enabled
-})
+export const make = <A, E, R>(name: string, effect: Effect.Effect<A, E, R>, options: Options = {}): Remedy<R> => {
+  Check.known("Remedy", options, { attempts: true, cooldown: true, timeout: true, verifyAfter: true, enabled: true })
+  return {
+    name: Check.name("Remedy", "name", name),
+    effect,
+    attempts: Check.whole("Remedy", "attempts", options.attempts ?? defaults.attempts, { min: 1 }),
+    cooldown: Check.millis("Remedy", "cooldown", options.cooldown ?? defaults.cooldown),
+    timeout: Check.millis("Remedy", "timeout", options.timeout ?? defaults.timeout, { min: 1 }),
+    verifyAfter: Check.millis("Remedy", "verifyAfter", options.verifyAfter ?? defaults.verifyAfter),
+    enabled: options.enabled ?? defaults.enabled
+  }
+}

@@ -15,6 +15,7 @@ import * as Scope from "effect/Scope"
 import type { Swappable } from "./Failover.js"
 import { closeOver } from "./internal/closeOver.js"
 import { errorText } from "./internal/errorText.js"
+import * as Check from "./internal/options.js"
 import { swapping } from "./internal/swapping.js"
 import * as Remedy from "./Remedy.js"
 
@@ -77,6 +78,13 @@ export const make = <A, E, R>(
   options: Options
 ): Effect.Effect<Restartable<A, E>, E, Exclude<R, Scope.Scope> | Scope.Scope> => {
   const { name, ...rest } = options
+  Check.known("Restartable", rest, {
+    attempts: true,
+    cooldown: true,
+    timeout: true,
+    verifyAfter: true,
+    enabled: true
+  })
   const limits = { ...rest, cooldown: rest.cooldown ?? defaults.cooldown }
   // names and numbers are checked now, not when the effect runs
   Remedy.make(`restart ${name}`, Effect.void, limits)

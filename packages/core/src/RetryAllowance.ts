@@ -84,6 +84,7 @@ export const tokens = (options: {
   readonly timeoutCost?: number | undefined
   readonly credit?: number | undefined
 } = {}): Allowance => {
+  Check.known("RetryAllowance.tokens", options, { capacity: true, cost: true, timeoutCost: true, credit: true })
   const positive = (option: string, value: number) => Check.whole("RetryAllowance.tokens", option, value, { min: 1 })
   const capacity = positive("capacity", options.capacity ?? defaults.capacity)
   const cost = positive("cost", options.cost ?? defaults.cost)
@@ -116,6 +117,7 @@ export const ratio = (options: {
   readonly minPerSecond?: number | undefined
 } = {}): Allowance => {
   const module = "RetryAllowance.ratio"
+  Check.known(module, options, { share: true, within: true, minPerSecond: true })
   const share = Check.between(module, "share", options.share ?? defaults.share, { min: 0, max: 1_000 })
   const within = Check.millis(module, "within", options.within ?? defaults.within, { min: 10 })
   const perSecond = Check.between(module, "minPerSecond", options.minPerSecond ?? defaults.minPerSecond, {

@@ -158,6 +158,7 @@ export interface RetryBudget {
  * @category constructors
  */
 export const make = (options: Options & { readonly name: string }): Effect.Effect<RetryBudget> => {
+  Check.known("RetryBudget", options, { name: true, allowance: true })
   const name = Check.name("RetryBudget", "name", options.name)
   const allowance = options.allowance ?? RetryAllowance.tokens()
   return Telemetry.observed(Effect.map(Events.Events, (events) => new Budget(name, allowance, events)), Budget.measures)
@@ -224,12 +225,13 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
  * @since 0.1.0
  * @category combinators
  */
-export const retry =
-  <I, E, R2>(tag: Context.Tag<I, RetryBudget>, options: Retry<E, R2>) =>
-  <A, E2 extends E, R>(effect: Effect.Effect<A, E2, R>): Effect.Effect<A, E2, R | R2 | I> =>
+export const retry = <I, E, R2>(tag: Context.Tag<I, RetryBudget>, options: Retry<E, R2>) => {
+  Check.known("RetryBudget.retry", options, { schedule: true, while: true })
+  return <A, E2 extends E, R>(effect: Effect.Effect<A, E2, R>): Effect.Effect<A, E2, R | R2 | I> =>
     Effect.withFiberRuntime<A, E2, R | R2 | I>((fiber) =>
       retrying(effect, Context.unsafeGet(fiber.currentContext as Context.Context<I>, tag), options, fiber)
     )
+}
 
 /**
  * Retries the effect within a budget that is no service.
@@ -259,8 +261,10 @@ export const retryWith: {
   ): Effect.Effect<A, E, R | R2>
 } = dual(
   3,
-  <A, E, R, R2>(effect: Effect.Effect<A, E, R>, budget: RetryBudget, options: Retry<E, R2>) =>
-    Effect.withFiberRuntime<A, E, R | R2>((fiber) => retrying(effect, budget, options, fiber))
+  <A, E, R, R2>(effect: Effect.Effect<A, E, R>, budget: RetryBudget, options: Retry<E, R2>) => {
+    Check.known("RetryBudget.retryWith", options, { schedule: true, while: true })
+    return Effect.withFiberRuntime<A, E, R | R2>((fiber) => retrying(effect, budget, options, fiber))
+  }
 )
 
 /**

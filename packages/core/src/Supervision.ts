@@ -160,8 +160,11 @@ export class RestartsExceeded extends Data.TaggedError("RestartsExceeded")<{
  */
 export const child = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
-  options?: { readonly restart?: State.Restart | undefined }
-): Child<R> => ({ effect, restart: options?.restart ?? defaults.restart })
+  options: { readonly restart?: State.Restart | undefined } = {}
+): Child<R> => {
+  Check.known("Supervision.child", options, { restart: { permanent: true, transient: true, temporary: true } })
+  return { effect, restart: options.restart ?? defaults.restart }
+}
 
 /**
  * Starts the children in their order; they are stopped in reverse when the scope closes.
@@ -188,6 +191,18 @@ export const child = <A, E, R>(
 export const make = <const C extends Children>(
   options: Options & { readonly name: string; readonly children: C }
 ): Effect.Effect<Supervision<keyof C & string>, never, Scope.Scope | Context<C>> => {
+  Check.known("Supervision", options, {
+    name: true,
+    children: true,
+    strategy: { "one-for-one": true, "one-for-all": true, "rest-for-one": true },
+    maxRestarts: true,
+    within: true,
+    base: true,
+    factor: true,
+    cap: true,
+    resetAfter: true,
+    shutdown: true
+  })
   const name = Check.name("Supervision", "name", options.name)
   const settings = resolve(options)
   const shutdown = Check.millis("Supervision", "shutdown", options.shutdown ?? defaults.shutdown, { min: 1 })

@@ -44,15 +44,15 @@ export const defaults = { below: 0.9 } as const
 export const rss = <const D extends string = never>(
   options: Options<D> & { readonly limit?: number | undefined } = {}
 ): HealthCheck.HealthCheck<never, D> => {
-  const given = options.limit === undefined
-    ? undefined
-    : Check.whole("SystemCheck.rss", "limit", options.limit, { min: 1 })
+  Check.known("SystemCheck.rss", options, { ...known, limit: true })
+  const { limit, ...rest } = options
+  const given = limit === undefined ? undefined : Check.whole("SystemCheck.rss", "limit", limit, { min: 1 })
   const { process } = Host
   if (process === undefined || (given ?? Host.memoryLimit()) === undefined) {
     throw new Check.InvalidOption("SystemCheck.rss: limit must be given where the memory cannot be read")
   }
   const share = Effect.sync(() => process.memoryUsage().rss / (given ?? Host.memoryLimit() ?? 0))
-  return ofShare("SystemCheck.rss", "memory is", share, options)
+  return ofShare("SystemCheck.rss", "memory is", share, rest)
 }
 
 /**
@@ -83,9 +83,11 @@ export const disk = <E = never, R = never, const D extends string = never>(
   path: string,
   options: Options<D> & { readonly read?: Effect.Effect<Space, E, R> | undefined } = {}
 ): HealthCheck.HealthCheck<R, D> => {
-  const space: Effect.Effect<Space, unknown, R> = options.read ?? spaceOf(Check.name("SystemCheck.disk", "path", path))
+  Check.known("SystemCheck.disk", options, { ...known, read: true })
+  const { read, ...rest } = options
+  const space: Effect.Effect<Space, unknown, R> = read ?? spaceOf(Check.name("SystemCheck.disk", "path", path))
   const share = Effect.map(space, ({ available, used }) => used / (used + available))
-  return ofShare("SystemCheck.disk", `${path} is`, share, options)
+  return ofShare("SystemCheck.disk", `${path} is`, share, rest)
 }
 
 /**
@@ -121,12 +123,14 @@ export interface Handles {
 export const fileHandles = <E = never, R = never, const D extends string = never>(
   options: Options<D> & { readonly read?: Effect.Effect<Handles, E, R> | undefined } = {}
 ): HealthCheck.HealthCheck<R, D> => {
-  const handles: Effect.Effect<Handles, unknown, R> = options.read ?? handlesOf()
+  Check.known("SystemCheck.fileHandles", options, { ...known, read: true })
+  const { read, ...rest } = options
+  const handles: Effect.Effect<Handles, unknown, R> = read ?? handlesOf()
   return ofShare(
     "SystemCheck.fileHandles",
     "the table of files is",
     Effect.map(handles, (h) => h.open / h.limit),
-    options
+    rest
   )
 }
 
@@ -134,16 +138,19 @@ export const fileHandles = <E = never, R = never, const D extends string = never
 // internal
 // -----------------------------------------------------------------------------
 
+const known: Check.Shape<Options> = { ...HealthCheck.known, below: true }
+
 const ofShare = <E, R, D extends string>(
   module: string,
   what: string,
   share: Effect.Effect<number, E, R>,
   options: Options<D>
 ): HealthCheck.HealthCheck<R, D> => {
-  const below = Check.between(module, "below", options.below ?? defaults.below, { min: 0, max: 1 })
+  const { below: limit = defaults.below, ...rest } = options
+  const below = Check.between(module, "below", limit, { min: 0, max: 1 })
   return HealthCheck.make(
     Effect.map(share, (share) => new HealthCheck.Observation(percent(share), "percent", fullness(what, share, below))),
-    { componentType: "system", ...options }
+    { componentType: "system", ...rest }
   )
 }
 

@@ -140,6 +140,14 @@ export const probability = (
  * @category constructors
  */
 export const make = (options: Options & { readonly name: string }): Effect.Effect<Throttle> => {
+  Check.known("Throttle", options, {
+    name: true,
+    multiplier: true,
+    within: true,
+    minimumCalls: true,
+    maxProbability: true,
+    classify: true
+  })
   const name = Check.name("Throttle", "name", options.name)
   const settings: Settings = {
     multiplier: Check.between("Throttle", "multiplier", options.multiplier ?? defaults.multiplier, {

@@ -77,6 +77,7 @@ export const countInWindow = (options: {
   readonly failures: number
   readonly within: Duration.DurationInput
 }): TripStrategy<ReadonlyArray<number>> => {
+  Check.known("TripStrategy.countInWindow", options, { failures: true, within: true })
   const failures = Check.whole("TripStrategy.countInWindow", "failures", options.failures, { min: 1 })
   const within = Check.millis("TripStrategy.countInWindow", "within", options.within, { min: 1 })
   const young = (times: ReadonlyArray<number>, now: number) => {
@@ -126,6 +127,7 @@ export const failureRate = (
   options: { readonly rate: number; readonly minimumCalls?: number | undefined } & Over
 ): TripStrategy<unknown> => {
   const module = "TripStrategy.failureRate"
+  Check.known<Rate>(module, options, { rate: true, minimumCalls: true, within: true, latest: true })
   return "within" in options
     ? rated(module, options, overTime(module, options.within), "time", (_, failed) => failed)
     : rated(module, options, overLatest(module, options), "nothing", (_, failed) => failed)
@@ -156,6 +158,13 @@ export const slowCallRate = (
   } & Over
 ): TripStrategy<unknown> => {
   const module = "TripStrategy.slowCallRate"
+  Check.known<Rate & { readonly slowerThan: unknown }>(module, options, {
+    rate: true,
+    slowerThan: true,
+    minimumCalls: true,
+    within: true,
+    latest: true
+  })
   const slow = Check.millis(module, "slowerThan", options.slowerThan)
   return "within" in options
     ? rated(module, options, overTime(module, options.within), "elapsed", (elapsed) => elapsed > slow)
@@ -200,6 +209,14 @@ export const either = <A, B>(a: TripStrategy<A>, b: TripStrategy<B>): TripStrate
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+/** The options of a rate, whatever it is taken over. */
+interface Rate {
+  readonly rate: unknown
+  readonly minimumCalls?: unknown
+  readonly within?: unknown
+  readonly latest?: unknown
+}
 
 /** A way to count good and bad calls over some of them. */
 interface Span<C> {

@@ -90,6 +90,7 @@ export const send = <E, R>(
  * @category combinators
  */
 export const receive = (options: Options = {}) => {
+  Check.known("DeadlineHttp.receive", options, { max: true })
   const max = Check.millis("DeadlineHttp.receive", "max", options.max ?? defaults.max, { min: 1 })
   return <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<Exclude<E, Deadline.DeadlineExceeded>, R> =>
     Effect.catchAll(

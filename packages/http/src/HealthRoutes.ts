@@ -13,6 +13,7 @@ import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Health from "@firebreak/core/Health"
+import * as Check from "@firebreak/core/InvalidOption"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 
@@ -98,14 +99,7 @@ export interface Body extends Service {
  * @since 0.1.0
  * @category conversions
  */
-export const toBody = (report: Health.Report, options: Options = {}): Body => {
-  const { details = defaults.details, readyWhile = defaults.readyWhile } = options
-  const ready = Health.isAtLeast(readyWhile, report.status)
-  return {
-    status: report.status === "healthy" ? "pass" : ready ? "warn" : "fail",
-    checks: Object.fromEntries(report.checks.map((check) => [check.name, [componentOf(check, details)]]))
-  }
-}
+export const toBody = (report: Health.Report, options: Options = {}): Body => bodyOf(report, resolve(options))
 
 /**
  * Answers 200 for as long as the process answers at all.
@@ -121,11 +115,13 @@ export const livez: HttpApp.Default = Effect.sync(() => respond({ status: "pass"
  * @since 0.1.0
  * @category apps
  */
-export const readyz = (options: Options = {}): HttpApp.Default<never, Health.Health> =>
-  Effect.map(
-    Effect.flatMap(Health.Health, (health) => health.current(options.maxAge ?? defaults.maxAge)),
-    (report) => respond(toBody(report, options))
+export const readyz = (options: Options = {}): HttpApp.Default<never, Health.Health> => {
+  const settings = resolve(options)
+  return Effect.map(
+    Effect.flatMap(Health.Health, (health) => health.current(settings.maxAge)),
+    (report) => respond(bodyOf(report, settings))
   )
+}
 
 /**
  * Answers 503 (`fail`) when the program is critical, else 200: `pass` when it is healthy, `warn` when not. `readyWhile`
@@ -134,11 +130,13 @@ export const readyz = (options: Options = {}): HttpApp.Default<never, Health.Hea
  * @since 0.1.0
  * @category apps
  */
-export const healthz = (options: Options = {}): HttpApp.Default<never, Health.Health> =>
-  Effect.map(
-    Effect.flatMap(Health.Health, (health) => health.current(options.maxAge ?? defaults.maxAge)),
-    (report) => respond({ ...options.service, ...toBody(report, { ...options, readyWhile: "unhealthy" }) })
+export const healthz = (options: Options = {}): HttpApp.Default<never, Health.Health> => {
+  const settings = resolve(options)
+  return Effect.map(
+    Effect.flatMap(Health.Health, (health) => health.current(settings.maxAge)),
+    (report) => respond({ ...options.service, ...bodyOf(report, { ...settings, readyWhile: "unhealthy" }) })
   )
+}
 
 /**
  * A router with `GET /livez`, `GET /readyz` and `GET /healthz`, to serve alone or to put beside your own routes.
@@ -168,6 +166,34 @@ export const router = (options: Options = {}): HttpRouter.HttpRouter<never, Heal
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+interface Settings {
+  readonly maxAge: number
+  readonly readyWhile: Health.Status
+  readonly details: boolean
+}
+
+const resolve = (options: Options): Settings => {
+  Check.known("HealthRoutes", options, {
+    maxAge: true,
+    readyWhile: { healthy: true, degraded: true, unhealthy: true, critical: true },
+    details: true,
+    service: true
+  })
+  return {
+    maxAge: Check.millis("HealthRoutes", "maxAge", options.maxAge ?? defaults.maxAge),
+    readyWhile: options.readyWhile ?? defaults.readyWhile,
+    details: options.details ?? defaults.details
+  }
+}
+
+const bodyOf = (report: Health.Report, { details, readyWhile }: Settings): Body => {
+  const ready = Health.isAtLeast(readyWhile, report.status)
+  return {
+    status: report.status === "healthy" ? "pass" : ready ? "warn" : "fail",
+    checks: Object.fromEntries(report.checks.map((check) => [check.name, [componentOf(check, details)]]))
+  }
+}
 
 const componentOf = (check: Health.CheckResult, details: boolean): Component => {
   const { at, because, componentType, latest, passing } = check

@@ -49,8 +49,9 @@ export const endpoint = <const D extends string = never>(
   request: string | URL | HttpClientRequest.HttpClientRequest,
   options: Options<D> = {}
 ): HealthCheck.HealthCheck<HttpClient.HttpClient, D> => {
-  const { body, status = isSuccess } = options
-  const below = Check.millis("HttpHealthCheck", "below", options.below ?? defaults.below, { min: 1 })
+  Check.known("HttpHealthCheck", options, { ...HealthCheck.known, below: true, status: true, body: true })
+  const { below: limit = defaults.below, body, status = isSuccess, ...rest } = options
+  const below = Check.millis("HttpHealthCheck", "below", limit, { min: 1 })
   const question = typeof request === "string" || request instanceof URL ? HttpClientRequest.get(request) : request
 
   /** What is wrong with the answer, or `undefined`. */
@@ -67,7 +68,7 @@ export const endpoint = <const D extends string = never>(
       const slow = millis < below ? undefined : `answered in ${Math.round(millis)} ms, limit ${below} ms`
       return new HealthCheck.Observation(millis, "ms", wrong ?? slow)
     }),
-    { componentType: "component", ...options, timeout: options.timeout ?? below * 2 }
+    { componentType: "component", ...rest, timeout: rest.timeout ?? below * 2 }
   )
 }
 

@@ -193,6 +193,25 @@ type Settings = ReturnType<typeof resolve>
 
 const resolve = (options: Options) => {
   const name = "IdempotencyKey.make"
+  Check.known(name, options, {
+    operation: true,
+    methods: true,
+    required: true,
+    unquoted: true,
+    scope: true,
+    inFlight: { fail: true, wait: true },
+    classify: true,
+    classifyFailure: true,
+    onUnknown: { retry: true, escalate: true },
+    lease: true,
+    retention: true,
+    retryAfter: true,
+    maxKeyLength: true,
+    maxRequestBody: true,
+    maxResponseBody: true,
+    headers: true,
+    documentation: true
+  })
   const size = (option: "maxKeyLength" | "maxRequestBody" | "maxResponseBody") =>
     Check.whole(name, option, options[option] ?? defaults[option], { min: option === "maxKeyLength" ? 1 : 0 })
   const longest = size("maxKeyLength")

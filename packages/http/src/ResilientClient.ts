@@ -19,6 +19,7 @@ import * as Backoff from "@firebreak/core/Backoff"
 import type * as CircuitBreaker from "@firebreak/core/CircuitBreaker"
 import type * as Deadline from "@firebreak/core/Deadline"
 import * as Idempotency from "@firebreak/core/Idempotency"
+import * as Check from "@firebreak/core/InvalidOption"
 import * as Policy from "@firebreak/core/Policy"
 import type * as RetryBudget from "@firebreak/core/RetryBudget"
 import type * as Duration from "effect/Duration"
@@ -206,7 +207,29 @@ type Client = HttpClient.HttpClient.With<any, any>
 type Request = HttpClientRequest.HttpClientRequest
 type Response = HttpClientResponse.HttpClientResponse
 
+const known: Check.Shape<Options<any>> = {
+  backoff: true,
+  retryBudget: true,
+  whenOpen: { fail: true, wait: true },
+  attemptTimeout: true,
+  isTransient: true,
+  rateLimited: { ignore: true, failure: true },
+  repeatable: true,
+  idempotencyHeader: true,
+  quotedKey: true,
+  buffered: true,
+  sendDeadline: true,
+  deadline: true,
+  bulkhead: true,
+  throttle: true,
+  rateLimit: true,
+  concurrencyLimit: true,
+  breaker: true,
+  timeoutBy: { timer: true, fiber: true }
+}
+
 const compile = (options: Options<any>): (self: Client) => Client => {
+  Check.known("ResilientClient", options, known)
   const {
     backoff,
     buffered = defaults.buffered,

@@ -5,6 +5,7 @@
  */
 import { SqlClient } from "@effect/sql/SqlClient"
 import * as HealthCheck from "@firebreak/core/HealthCheck"
+import * as Check from "@firebreak/core/InvalidOption"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 
@@ -31,8 +32,10 @@ export interface Options<D extends string = string> extends HealthCheck.Options<
  */
 export const pool = <const D extends string = never>(
   options: Options<D> = {}
-): HealthCheck.HealthCheck<SqlClient, D> =>
-  HealthCheck.responseTime(Effect.flatMap(SqlClient, (sql) => sql`select 1`), {
+): HealthCheck.HealthCheck<SqlClient, D> => {
+  Check.known("SqlHealthCheck", options, { ...HealthCheck.known, below: true })
+  return HealthCheck.responseTime(Effect.flatMap(SqlClient, (sql) => sql`select 1`), {
     componentType: "datastore",
     ...options
   })
+}

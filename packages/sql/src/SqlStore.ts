@@ -148,6 +148,14 @@ export type Services = IdempotencyStore | CheckpointStore | CheckpointEngine | D
  * @category layers
  */
 export const layerSqlite = (options: SqliteOptions): Layer.Layer<Services, StoreError> => {
+  Options.known("SqlStore", options, {
+    filename: true,
+    busyTimeout: true,
+    transactionTimeout: true,
+    onDamage: { refuse: true, isolate: true },
+    cachedResults: true,
+    lastGoodValues: true
+  })
   const settings = resolve(options)
   return withEngine(
     "sqlite",
@@ -179,6 +187,7 @@ export const layerSqlite = (options: SqliteOptions): Layer.Layer<Services, Store
 export const verify = (
   options: Pick<SqliteOptions, "filename" | "busyTimeout">
 ): Effect.Effect<ReadonlyArray<Damage>, StoreError> => {
+  Options.known("SqlStore.verify", options, { filename: true, busyTimeout: true })
   const settings = { ...resolve(options), readOnly: true }
   return Effect.scoped(Effect.flatMap(SqliteClient.make(settings), SqliteCheckpoints.verify))
 }
@@ -247,7 +256,7 @@ const resolve = (options: SqliteOptions) => {
     filename,
     busyTimeout: Options.millis("busyTimeout", options.busyTimeout ?? defaults.busyTimeout),
     transactionTimeout: Options.millis("transactionTimeout", options.transactionTimeout ?? defaults.transactionTimeout),
-    onDamage: Options.oneOf("onDamage", options.onDamage ?? defaults.onDamage, ["refuse", "isolate"]),
+    onDamage: options.onDamage ?? defaults.onDamage,
     cachedResults: Options.whole("cachedResults", options.cachedResults ?? defaults.cachedResults, 0),
     lastGoodValues: Options.whole("lastGoodValues", options.lastGoodValues ?? defaults.lastGoodValues, 1)
   }
@@ -256,6 +265,20 @@ const resolve = (options: SqliteOptions) => {
 const isPostgres = (url: string): boolean => /^postgres(?:ql)?:\/\//.test(url) && URL.canParse(url)
 
 const resolvePostgres = (options: PostgresOptions) => {
+  Options.known("SqlStore", options, {
+    url: true,
+    host: true,
+    port: true,
+    database: true,
+    username: true,
+    password: true,
+    ssl: true,
+    maxConnections: true,
+    schema: true,
+    busyTimeout: true,
+    cachedResults: true,
+    lastGoodValues: true
+  })
   const { busyTimeout: wait, cachedResults, lastGoodValues, schema = postgresDefaults.schema, url, ...client } = options
   if (typeof schema !== "string" || schema === "" || schema.includes("\0") || schema.length > 63) {
     throw new Options.InvalidOption(

@@ -1,8 +1,15 @@
 /** Checks of the cluster's options. */
-import { InvalidOption, millis as checkMillis, name, whole as checkWhole } from "@firebreak/core/InvalidOption"
+import {
+  InvalidOption,
+  known,
+  millis as checkMillis,
+  name,
+  type Shape,
+  whole as checkWhole
+} from "@firebreak/core/InvalidOption"
 import type * as Duration from "effect/Duration"
 
-export { InvalidOption }
+export { InvalidOption, known, type Shape }
 
 /** A finite duration in milliseconds, at least `min`. */
 export const millis = (module: string, option: string, value: Duration.DurationInput, min: number): number =>

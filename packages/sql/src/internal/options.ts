@@ -1,8 +1,8 @@
 /** Checks of SqlStore's options. */
-import { InvalidOption, millis as checkMillis, whole as checkWhole } from "@firebreak/core/InvalidOption"
+import { InvalidOption, known, millis as checkMillis, whole as checkWhole } from "@firebreak/core/InvalidOption"
 import * as Duration from "effect/Duration"
 
-export { InvalidOption }
+export { InvalidOption, known }
 
 /** A finite duration in whole milliseconds. */
 export const millis = (option: string, value: Duration.DurationInput): number =>
@@ -11,14 +11,6 @@ export const millis = (option: string, value: Duration.DurationInput): number =>
 /** A whole number of at least `min`. */
 export const whole = (option: string, value: number, min: number): number =>
   checkWhole("SqlStore", option, value, { min })
-
-/** One of a few words. */
-export const oneOf = <A extends string>(option: string, value: A, words: ReadonlyArray<A>): A => {
-  if (!words.includes(value)) {
-    throw new InvalidOption(`SqlStore: ${option} must be one of ${words.map(show).join(", ")}, got ${show(value)}`)
-  }
-  return value
-}
 
 export const show = (value: unknown): string => {
   if (typeof value === "string") return JSON.stringify(value)
