@@ -5,6 +5,7 @@
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { expect } from "vitest"
+import type { Entry } from "./ledger.js"
 import type { Read, Task } from "./programs/reader.js"
 import { count, eventually, harmful, names, start, startLedger, temporary, travel, travelOn } from "./support.js"
 
@@ -131,12 +132,15 @@ const prepare = async (effects: number) => {
   const file = Path.join(directory, "firebreak.db")
   const copies = await temporary()
   const runs = names(20)
-  await travelOn({ file, port: ledger.port, runs: runs.slice(0, 10), pad: 200 })
+  const voyages = names(10, "voyage")
+  const task = { file, port: ledger.port, pad: 200, concurrency: 15 }
+  await travelOn({ ...task, runs: runs.slice(0, 10), voyages: voyages.slice(0, 5) })
   const older = Path.join(copies, "older.db")
   await Fs.copyFile(file, older)
   await ledger.hold(effects)
-  const child = travel({ file, port: ledger.port, runs: runs.slice(10), pad: 200, concurrency: 10 })
-  await eventually(async () => await ledger.waiting() === 10)
+  const child = travel({ ...task, runs: runs.slice(10), voyages: voyages.slice(5) })
+  const isEnd = ({ op }: Entry) => op === "ended"
+  await eventually(async () => await ledger.waiting() + (await ledger.entries()).filter(isEnd).length === 30)
   child.signal("SIGKILL")
   await child.ended
   const actions = runs.flatMap((run) =>
@@ -159,7 +163,13 @@ const prepare = async (effects: number) => {
     read: async (folders: ReadonlyArray<string>) => {
       const task: Task = {
         files: folders.map((folder) => Path.join(folder, "firebreak.db")),
-        runs: runs.map((run) => `journey/${run}`),
+        runs: [
+          ...runs.map((run) => `journey/${run}`),
+          ...voyages.flatMap((run) => [
+            `voyage/${run}`,
+            ...["calm", "storm"].map((leg) => `leg/voyage/${run}/${leg}`)
+          ])
+        ],
         actions
       }
       const ended = await start("reader", [JSON.stringify(task)]).ended
@@ -169,8 +179,10 @@ const prepare = async (effects: number) => {
     /** Makes the journeys to their end on the copy of that name; only on one, for they are made once. */
     resume: async (name: string) => {
       await ledger.pass()
-      await travelOn({ file: Path.join(copies, name, "firebreak.db"), port: ledger.port, runs, pad: 200 })
+      const store = { file: Path.join(copies, name, "firebreak.db") }
+      await travelOn({ ...task, ...store, runs, voyages })
       await ledger.expectWhole(runs)
+      await ledger.expectVoyages(voyages, store)
     }
   }
 }

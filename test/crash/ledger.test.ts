@@ -13,7 +13,7 @@ const whole = (steps: ReadonlyArray<Step>): ReadonlyArray<Arrived> => {
       ...(seen ? [{ op: "saw", run, step: name, value } as const] : [])
     ]
   })
-  const values = entries.flatMap((entry): ReadonlyArray<Arrived> => entry.op === "saw" ? [entry.value] : [])
+  const values = entries.flatMap((entry) => entry.op === "saw" ? [entry.value] : [])
   return [...entries, { op: "ended", run, values } as const].map((entry, i) => ({ ...entry, at: 100 * i }))
 }
 
