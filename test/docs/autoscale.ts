@@ -9,8 +9,9 @@ declare const workers: {
 }
 
 // #region usage
-export const ScalingLive = Autoscale.layer({
-  name: "workers",
+class Workers extends Autoscale.Tag("workers")<Workers>() {}
+
+export const WorkersLive = Workers.layer({
   target: 100, // jobs waiting for each worker
   measure: Effect.map(Effect.all([queue.depth, workers.count]), ([depth, count]) => depth / count),
   current: workers.count,
@@ -18,4 +19,7 @@ export const ScalingLive = Autoscale.layer({
   min: 2,
   max: 20
 })
+
+// now, rather than with the next round
+export const scale = Effect.flatMap(Workers, ({ round }) => round)
 // #endregion

@@ -11,10 +11,12 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as Events from "./Events.js"
 import { bounded } from "./internal/bounded.js"
 import { closeOver } from "./internal/closeOver.js"
@@ -50,6 +52,15 @@ export interface Options<R = never> {
   readonly timeout?: Duration.DurationInput | undefined
   /** Decides and says what it would do, and does nothing. Default false. */
   readonly dryRun?: boolean | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface LayerOptions<R = never> extends Options<R> {
+  /** Time between the end of a round and the next. Default 15 seconds. */
+  readonly every?: Duration.DurationInput | undefined
 }
 
 /**
@@ -318,26 +329,69 @@ export const make = <R = never>(
  * @category layers
  */
 export const layer = <R = never>(
-  options: Options<R> & {
-    readonly name: string
-    /** Time between the end of a round and the next. Default 15 seconds. */
-    readonly every?: Duration.DurationInput | undefined
-  }
-): Layer.Layer<never, never, R> => {
-  const { every = defaults.every, ...rest } = options
-  const pause = Check.millis("Autoscale", "every", every, { min: 1 })
-  const scaler = make<R>(rest)
-  return Layer.scopedDiscard(
-    Effect.flatMap(
-      scaler,
-      ({ round }) => Effect.forkScoped(Effect.forever(Effect.zipRight(round, Effect.sleep(pause))))
-    )
-  )
+  options: LayerOptions<R> & { readonly name: string }
+): Layer.Layer<never, never, R> => Layer.scopedDiscard(running(options))
+
+/**
+ * The class of an autoscaler's tag: a service that knows how it is built.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TagClass<Self, Name extends string>
+  extends Context.TagClass<Self, `@firebreak/core/Autoscale/${Name}`, Autoscaler>
+{
+  /** Lets this autoscaler run, as `Autoscale.layer` does, and provides it. */
+  readonly layer: <R = never>(options: LayerOptions<R>) => Layer.Layer<Self, never, R>
+}
+
+/**
+ * Declares the autoscaler of one fleet, for programs that ask for its `round` or its `remedy`.
+ *
+ * @example
+ * import * as Autoscale from "@firebreak/core/Autoscale"
+ * import * as Effect from "effect/Effect"
+ *
+ * class Workers extends Autoscale.Tag("workers")<Workers>() {}
+ *
+ * let workers = 2
+ *
+ * const WorkersLive = Workers.layer({
+ *   target: 100,
+ *   measure: Effect.succeed(250),
+ *   current: Effect.sync(() => workers),
+ *   scaleTo: (instances) => Effect.sync(() => workers = instances),
+ *   max: 10
+ * })
+ *
+ * // does not wait for the next round
+ * const now = Effect.flatMap(Workers, ({ round }) => round).pipe(Effect.provide(WorkersLive))
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass<Self, Name> => {
+  Check.name("Autoscale.Tag", "name", name)
+  const tag = Context.Tag(`@firebreak/core/Autoscale/${name}` as const)<Self, Autoscaler>()
+  return Object.assign(tag, {
+    layer: <R>(options: LayerOptions<R>) => Layer.scoped(tag, running({ ...options, name }))
+  })
 }
 
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+/** Makes an autoscaler whose rounds go on until the scope ends. */
+const running = <R>(
+  { every, ...options }: LayerOptions<R> & { readonly name: string }
+): Effect.Effect<Autoscaler, never, R | Scope.Scope> => {
+  const pause = Check.millis("Autoscale", "every", every ?? defaults.every, { min: 1 })
+  return Effect.tap(
+    make<R>(options),
+    ({ round }) => Effect.forkScoped(Effect.forever(Effect.zipRight(round, Effect.sleep(pause))))
+  )
+}
 
 const resolve = (options: Options<any>): Settings => {
   const module = "Autoscale"

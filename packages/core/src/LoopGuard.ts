@@ -46,6 +46,11 @@ export interface Options {
   readonly maxStalled?: number | undefined
   /** How long actions and states are held against the program. Default 10 minutes. */
   readonly within?: Duration.DurationInput | undefined
+  /**
+   * What was done before, oldest first, for a program whose runs are to be seen together; `at` is in milliseconds since the
+   * epoch. Default: nothing.
+   */
+  readonly history?: ReadonlyArray<Action & { readonly at: number }> | undefined
 }
 
 /**
@@ -167,8 +172,7 @@ export const explain = (evidence: State.Evidence): string => {
 }
 
 /**
- * Makes a guard. `history` is what was done before, oldest first, for a program whose runs are to be seen together; `at`
- * is in milliseconds since the epoch.
+ * Makes a guard.
  *
  * @example
  * import * as LoopGuard from "@firebreak/core/LoopGuard"
@@ -184,12 +188,7 @@ export const explain = (evidence: State.Evidence): string => {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (
-  options: Options & {
-    readonly name: string
-    readonly history?: ReadonlyArray<Action & { readonly at: number }> | undefined
-  }
-): Effect.Effect<LoopGuard> => {
+export const make = (options: Options & { readonly name: string }): Effect.Effect<LoopGuard> => {
   Check.known("LoopGuard", options, {
     name: true,
     history: true,
@@ -203,9 +202,8 @@ export const make = (
     within: true
   })
   const name = Check.name("LoopGuard", "name", options.name)
-  const { history = [], ...rest } = options
-  const limits = resolve(rest)
-  const earlier = history.map(({ at, ...action }) => ({ ...observed(name, action), at }))
+  const limits = resolve(options)
+  const earlier = (options.history ?? []).map(({ at, ...action }) => ({ ...observed(name, action), at }))
   return Effect.gen(function*() {
     const clock = yield* Clock.clockWith(Effect.succeed)
     const events = yield* Events.Events

@@ -9,11 +9,13 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as Events from "./Events.js"
 import * as HealthCheck from "./HealthCheck.js"
 import { bounded } from "./internal/bounded.js"
@@ -46,6 +48,15 @@ export interface Options<D, A, R = never> {
   readonly timeout?: Duration.DurationInput | undefined
   /** Reports the drift and repairs nothing. Default false. */
   readonly dryRun?: boolean | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface LayerOptions<D, A, R = never> extends Options<D, A, R> {
+  /** Time between the end of a round and the next. Default 1 minute. */
+  readonly every?: Duration.DurationInput | undefined
 }
 
 /**
@@ -337,19 +348,66 @@ export const make = <D, A, R = never>(
  * @category layers
  */
 export const layer = <D, A, R = never>(
-  options: Options<D, A, R> & {
-    readonly name: string
-    /** Time between the end of a round and the next. Default 1 minute. */
-    readonly every?: Duration.DurationInput | undefined
-  }
-): Layer.Layer<never, never, R> => {
-  const { every = defaults.every, ...rest } = options
-  const pause = Check.millis("Reconcile", "every", every, { min: 1 })
-  const reconciler = make<D, A, R>(rest)
-  return Layer.scopedDiscard(
-    Effect.flatMap(
-      reconciler,
-      ({ round }) => Effect.forkScoped(Effect.forever(Effect.zipRight(round, Effect.sleep(pause))))
-    )
+  options: LayerOptions<D, A, R> & { readonly name: string }
+): Layer.Layer<never, never, R> => Layer.scopedDiscard(running(options))
+
+/**
+ * The class of a reconciler's tag: a service that knows how it is built.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TagClass<Self, Name extends string, D, A>
+  extends Context.TagClass<Self, `@firebreak/core/Reconcile/${Name}`, Reconciler<D, A>>
+{
+  /** Lets this reconciler run, as `Reconcile.layer` does, and provides it. */
+  readonly layer: <R = never>(options: LayerOptions<D, A, R>) => Layer.Layer<Self, never, R>
+}
+
+/**
+ * Declares the reconciler of one kind of things, of which one should be a `D` and is an `A`, for programs that ask for its
+ * `round`, `drift`, `check` or `remedy`.
+ *
+ * @example
+ * import * as Reconcile from "@firebreak/core/Reconcile"
+ * import * as Effect from "effect/Effect"
+ *
+ * class Replicas extends Reconcile.Tag("replicas")<Replicas, number, number>() {}
+ *
+ * const replicas = new Map([["api", 1]])
+ * const set = (service: string, count: number) => Effect.sync(() => replicas.set(service, count))
+ *
+ * const ReplicasLive = Replicas.layer({
+ *   desired: Effect.succeed(new Map([["api", 3]])),
+ *   actual: Effect.sync(() => new Map(replicas)),
+ *   create: set,
+ *   update: set
+ * })
+ *
+ * const drift = Effect.flatMap(Replicas, ({ drift }) => drift).pipe(Effect.provide(ReplicasLive))
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const Tag = <const Name extends string>(name: Name) => <Self, D, A>(): TagClass<Self, Name, D, A> => {
+  Check.name("Reconcile.Tag", "name", name)
+  const tag = Context.Tag(`@firebreak/core/Reconcile/${name}` as const)<Self, Reconciler<D, A>>()
+  return Object.assign(tag, {
+    layer: <R>(options: LayerOptions<D, A, R>) => Layer.scoped(tag, running({ ...options, name }))
+  })
+}
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+/** Makes a reconciler whose rounds go on until the scope ends. */
+const running = <D, A, R>(
+  { every, ...options }: LayerOptions<D, A, R> & { readonly name: string }
+): Effect.Effect<Reconciler<D, A>, never, R | Scope.Scope> => {
+  const pause = Check.millis("Reconcile", "every", every ?? defaults.every, { min: 1 })
+  return Effect.tap(
+    make<D, A, R>(options),
+    ({ round }) => Effect.forkScoped(Effect.forever(Effect.zipRight(round, Effect.sleep(pause))))
   )
 }

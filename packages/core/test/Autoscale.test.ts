@@ -143,6 +143,8 @@ const world = () => {
   }
 }
 
+class Workers extends Autoscale.Tag("workers")<Workers>() {}
+
 describe("Autoscale", () => {
   it.effect("follows the load, at once up and after its cooldown down", () =>
     Effect.gen(function*() {
@@ -158,6 +160,24 @@ describe("Autoscale", () => {
         yield* TestClock.adjust("15 minutes")
         expect(calls).toEqual([10, 3])
       }).pipe(Effect.provide(Autoscale.layer(options)))
+    }))
+
+  it.effect("runs by itself and can be asked as a service by its tag", () =>
+    Effect.gen(function*() {
+      const { calls, options: { name: _, ...options }, state } = world()
+      yield* Effect.gen(function*() {
+        const workers = yield* Workers
+        expect(workers.name).toBe("workers")
+        yield* TestClock.adjust("1 minute")
+        expect(calls).toEqual([10])
+        yield* TestClock.adjust("1 second")
+        state.load = 200
+        expect(yield* workers.round).toEqual({ _tag: "Scaled", from: 10, to: 20, dryRun: false })
+        yield* workers.remedy.effect
+      }).pipe(Effect.provide(Workers.layer(options)))
+      yield* TestClock.adjust("1 hour")
+      // its rounds end with the layer
+      expect(calls).toEqual([10, 20])
     }))
 
   it.effect("changes nothing while it cannot see, and says so once", () =>

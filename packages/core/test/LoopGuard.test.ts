@@ -255,6 +255,13 @@ describe("LoopGuard", () => {
       expect(yield* Effect.flip(act)).toBeInstanceOf(LoopGuard.LoopDetected)
     }).pipe(Effect.provide(Agent.layer({ maxRepeats: 1 }))))
 
+  it.effect("takes what was done before in its layer", () =>
+    Effect.gen(function*() {
+      const history = [{ ...restart, at: 0 }]
+      const act = Agent.protect(restart)(Effect.void).pipe(Effect.provide(Agent.layer({ maxRepeats: 1, history })))
+      expect((yield* Effect.flip(act)).evidence).toMatchObject({ _tag: "ActionRepeated", times: 1 })
+    }))
+
   it("refuses bad options and arguments by name", () => {
     expect(() => LoopGuard.make({ name: " " })).toThrow("LoopGuard: name must be a name that is not empty, got \" \"")
     expect(() => LoopGuard.make({ name: "a", maxSteps: 0 })).toThrow(

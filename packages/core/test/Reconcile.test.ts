@@ -1,10 +1,12 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Events from "@firebreak/core/Events"
+import * as Health from "@firebreak/core/Health"
 import * as Reconcile from "@firebreak/core/Reconcile"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as fc from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as TestClock from "effect/TestClock"
 import { shellRuns } from "./support/runs.js"
@@ -66,6 +68,8 @@ describe("Reconcile.diff and plan", () => {
     expect([...repairs, ...deferred, ...refused].toSorted((a, b) => a.key < b.key ? -1 : 1)).toEqual(drifts)
   })
 })
+
+class Replicas extends Reconcile.Tag("replicas")<Replicas, number, number>() {}
 
 describe("Reconcile", () => {
   it.effect.prop("converges though repairs fail, and then stays still", [
@@ -196,6 +200,28 @@ describe("Reconcile", () => {
         yield* TestClock.adjust("1 minute")
         expect(actual.get("a")).toBe(1)
       }).pipe(Effect.provide(Reconcile.layer(options)))
+    }))
+
+  it.effect("runs by itself and can be asked as a service by its tag", () =>
+    Effect.gen(function*() {
+      const actual = new Map<string, number>()
+      const { options: { name: _, ...options } } = world(new Map([["a", 1]]), actual)
+      const HealthLive = Layer.unwrapEffect(Effect.map(Replicas, ({ check }) => Health.layer({ replicas: check })))
+      yield* Effect.gen(function*() {
+        const replicas = yield* Replicas
+        expect(replicas.name).toBe("replicas")
+        yield* TestClock.adjust("1 second")
+        expect(actual.get("a")).toBe(1)
+        actual.set("a", 7)
+        const { check } = yield* Health.Health
+        expect((yield* check).status).toBe("critical")
+        yield* replicas.remedy.effect
+        expect((yield* check).status).toBe("healthy")
+        actual.set("a", 7)
+      }).pipe(Effect.provide(Layer.provideMerge(HealthLive, Replicas.layer(options))))
+      yield* TestClock.adjust("1 hour")
+      // its rounds end with the layer
+      expect(actual.get("a")).toBe(7)
     }))
 
   it("refuses bad options by name", () => {

@@ -49,6 +49,7 @@ const jitters = ["none", "full", "equal", "proportional", "decorrelated", "decor
 const rows: ReadonlyArray<Row> = [
   { module: "Autoscale", make: (_) => core.Autoscale.make({ ...scaling, ..._ }) },
   { module: "Autoscale", make: (_) => core.Autoscale.layer({ ...scaling, every: "1 second", ..._ }) },
+  { module: "Autoscale", make: (_) => core.Autoscale.Tag("a")<"a">().layer({ ...scaling, every: "1 second", ..._ }) },
   { module: "Backoff", make: (_) => core.Backoff.make(_), words: { jitter: jitters } },
   { module: "Bulkhead", make: (_) => core.Bulkhead.make({ name: "a", ..._ }) },
   { module: "Bulkhead", make: (_) => core.Bulkhead.Tag("a")<"a">().layer(_) },
@@ -167,6 +168,10 @@ const rows: ReadonlyArray<Row> = [
   },
   { module: "Reconcile", make: (_) => core.Reconcile.make({ ...replicas, ..._ }) },
   { module: "Reconcile", make: (_) => core.Reconcile.layer({ ...replicas, every: "1 second", ..._ }) },
+  {
+    module: "Reconcile",
+    make: (_) => core.Reconcile.Tag("a")<"a", number, number>().layer({ ...replicas, every: "1 second", ..._ })
+  },
   { module: "Remedy", make: (_) => core.Remedy.make("a", Effect.void, _) },
   { module: "Restartable", make: (_) => core.Restartable.make(Effect.void, { name: "a", ..._ }) },
   { module: "Restartable", make: (_) => core.Restartable.layer(Database, database, _) },

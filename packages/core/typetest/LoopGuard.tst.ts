@@ -22,5 +22,6 @@ describe("LoopGuard", () => {
 
   test("a layer provides its own guard", () => {
     expect(Agent.layer()).type.toBe<Layer.Layer<Agent>>()
+    expect(Agent.layer({ history: [{ action: "restart", at: 0 }] })).type.toBe<Layer.Layer<Agent>>()
   })
 })

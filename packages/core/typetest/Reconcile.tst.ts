@@ -26,6 +26,15 @@ describe("Reconcile", () => {
     >()
   })
 
+  test("a layer provides its own reconciler and requires what reading and repairing do", () => {
+    class Things extends Reconcile.Tag("things")<Things, Desired, Actual>() {}
+    const { name: _, ...rest } = options
+    expect(Things.layer<"source" | "world" | "tools">(rest)).type.toBe<
+      Layer.Layer<Things, never, "source" | "world" | "tools">
+    >()
+    expect<typeof Things.Service>().type.toBe<Reconcile.Reconciler<Desired, Actual>>()
+  })
+
   test("hands a repair the values of its side", () => {
     expect(Reconcile.make<Desired, Actual, any>).type.not.toBeCallableWith({
       ...options,
