@@ -73,15 +73,11 @@ harmful("a power cut at a random moment", async ({ between, injected, note, skip
   const disk = await mountDisk(skip)
   const ledger = await startLedger()
   const cuts = count(5, 200)
-  const file = Path.join(disk.directory, "store", "firebreak.db")
-  const runs = names(cuts * 2)
+  const store = { file: Path.join(disk.directory, "store", "firebreak.db"), port: ledger.port }
+  const [runs, voyages] = [names(cuts), names(cuts, "voyage")]
   for (let cut = 0; cut < cuts; cut++) {
-    const child = travel({
-      file,
-      port: ledger.port,
-      runs: runs.slice(Math.max(0, cut * 2 - 8), cut * 2 + 8),
-      concurrency: between(1, 8)
-    })
+    const some = (all: ReadonlyArray<string>) => all.slice(Math.max(0, cut - 4), cut + 4)
+    const child = travel({ ...store, runs: some(runs), voyages: some(voyages), concurrency: between(1, 8) })
     await Promise.race([child.ended, new Promise<void>((resolve) => whenOpen(child, resolve))])
     await sleep(between(0, 150))
     // it stops first: a flush under way at the cut may return as if it had been done, which nobody sees without power
@@ -93,9 +89,10 @@ harmful("a power cut at a random moment", async ({ between, injected, note, skip
     await ledger.settled()
     disk.remount()
   }
-  await travelOn({ file, port: ledger.port, runs })
+  await travelOn({ ...store, runs, voyages })
   await ledger.expectWhole(runs)
-  note(`${runs.length} runs`)
+  await ledger.expectVoyages(voyages, store)
+  note(`${runs.length + voyages.length} runs`)
 })
 
 const calls = ["write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename", "unlink", "mkdir"]

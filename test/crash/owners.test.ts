@@ -29,8 +29,8 @@ for (const [name, makeStore] of Object.entries(stores)) {
     const rounds = count(2, 100)
     for (let round = 0; round < rounds; round++) {
       const ledger = await startLedger()
-      const runs = names(20)
-      const task = { ...await makeStore(skip), port: ledger.port, runs, concurrency: 4 }
+      const [runs, voyages] = [names(15), names(5, "voyage")]
+      const task = { ...await makeStore(skip), port: ledger.port, runs, voyages, concurrency: 4 }
       const all = [travel(task, shortLease(3_000)), travel(task), travel(task)] as const
       const most = between(20, 150)
       await eventually(async () => await ledger.count() >= most)
@@ -39,6 +39,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       for (const process of all.slice(1)) await expectDone(process)
       injected(2)
       await ledger.expectWhole(runs)
+      await ledger.expectVoyages(voyages, task)
     }
     note(`${rounds * 3} processes`)
   })
