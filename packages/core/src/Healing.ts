@@ -88,7 +88,7 @@ export interface Options<
   /** Unhealthy or critical rounds in a row after which people are called. Default 5. */
   readonly maxConsecutiveFailures?: number | undefined
   /** Decide and say what would be done, but do nothing. Default false. */
-  readonly observeOnly?: boolean | undefined
+  readonly dryRun?: boolean | undefined
 }
 
 /**
@@ -101,7 +101,7 @@ export const defaults = {
   name: "healing",
   every: "30 seconds",
   maxConsecutiveFailures: 5,
-  observeOnly: false
+  dryRun: false
 } as const
 
 /**
@@ -213,7 +213,7 @@ const resolve = (options: AnyOptions): HealingLoop.Settings<any> => {
     onStatus: true,
     escalate: true,
     maxConsecutiveFailures: true,
-    observeOnly: true
+    dryRun: true
   })
   Check.known("Healing.onStatus", options.onStatus ?? {}, { degraded: true, unhealthy: true, critical: true })
   const remedies = Object.entries(options.remedies ?? {}).filter(([, list]) => list !== undefined)
@@ -245,7 +245,7 @@ const resolve = (options: AnyOptions): HealingLoop.Settings<any> => {
         options.maxConsecutiveFailures ?? defaults.maxConsecutiveFailures,
         { min: 1 }
       ),
-      observeOnly: options.observeOnly ?? defaults.observeOnly
+      dryRun: options.dryRun ?? defaults.dryRun
     },
     escalate: options.escalate ?? ((escalation) => Effect.logFatal(Escalation.message(escalation)))
   }

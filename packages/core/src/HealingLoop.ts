@@ -38,7 +38,7 @@ export interface Settings<out R> {
  * @category models
  */
 export interface Stats {
-  readonly mode: "healing" | "observing" | "escalated"
+  readonly mode: "healing" | "dry-run" | "escalated"
   readonly rounds: number
   readonly consecutiveFailures: number
   /** Remedies that ran. */
@@ -151,8 +151,8 @@ class Healer<R> implements Service {
   readonly stats = Effect.sync((): Stats => ({
     mode: this.state._tag === "Escalated"
       ? "escalated"
-      : this.settings.config.observeOnly
-      ? "observing"
+      : this.settings.config.dryRun
+      ? "dry-run"
       : "healing",
     rounds: this.rounds,
     consecutiveFailures: this.state.consecutiveFailures,

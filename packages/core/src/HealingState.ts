@@ -42,7 +42,7 @@ export interface Config<Remedy extends Limits = Limits> {
   /** Unhealthy or critical reports in a row that hand over to people. */
   readonly maxConsecutiveFailures: number
   /** Decide as always, but do nothing. */
-  readonly observeOnly: boolean
+  readonly dryRun: boolean
 }
 
 /**
@@ -80,7 +80,7 @@ export type Reason =
   | { readonly _tag: "Exhausted"; readonly checks: ReadonlyArray<string> }
 
 /**
- * What to do, in order. A trigger is the name of a check or a status. `Propose` is an `Apply` while only observing.
+ * What to do, in order. A trigger is the name of a check or a status. `Propose` is an `Apply` in a dry run.
  *
  * @since 0.1.0
  * @category models
@@ -117,15 +117,15 @@ export const step = <Remedy extends Limits>(
   const consecutiveFailures = Health.isAtLeast(report.status, "unhealthy") ? state.consecutiveFailures + 1 : 0
   const used = endSpells(config, state.used, report)
   if (state._tag === "Escalated") {
-    // nobody was called while only observing, so nobody will resume
-    const over = config.observeOnly && report.status === "healthy"
+    // nobody was called in a dry run, so nobody will resume
+    const over = config.dryRun && report.status === "healthy"
     return [{ _tag: over ? "Healing" : "Escalated", consecutiveFailures, used }, []]
   }
   const reason = reasonToEscalate(config, { consecutiveFailures, used }, report)
   if (reason !== undefined) {
     return [
       { _tag: "Escalated", consecutiveFailures, used },
-      [{ _tag: "Escalate", reason, dryRun: config.observeOnly }]
+      [{ _tag: "Escalate", reason, dryRun: config.dryRun }]
     ]
   }
   const failing = report.checks.filter(needsRemedy).map((check) => check.name)
@@ -239,7 +239,7 @@ const pick = <Remedy extends Limits>(
         const attempt = use.attempts + 1
         used.set(remedy.name, { attempts: attempt, lastAt: now })
         taken.add(remedy.name)
-        actions.push({ _tag: config.observeOnly ? "Propose" : "Apply", remedy, trigger, attempt })
+        actions.push({ _tag: config.dryRun ? "Propose" : "Apply", remedy, trigger, attempt })
         break
       }
     }

@@ -308,7 +308,7 @@ describe("Healing", () => {
       })
     }).pipe(Effect.scoped, Effect.provide(Events.layer)))
 
-  it.scoped("does nothing in observe-only mode, and says what it would do", () =>
+  it.scoped("does nothing in a dry run, and says what it would do", () =>
     Effect.gen(function*() {
       const events = yield* Events.subscribe
       const forbidden = Effect.die("it acted")
@@ -321,7 +321,7 @@ describe("Healing", () => {
         onStatus: { critical: [Healing.remedy("restart", act)] },
         escalate: () => act,
         maxConsecutiveFailures: 2,
-        observeOnly: true
+        dryRun: true
       })
       yield* Effect.fork(healing.run)
       yield* TestClock.adjust("10 minutes")
@@ -334,7 +334,7 @@ describe("Healing", () => {
       expect(yield* healing.stats).toMatchObject({ applied: 0 })
       a.up = true
       yield* TestClock.adjust("30 seconds")
-      expect(yield* healing.stats).toMatchObject({ mode: "observing" })
+      expect(yield* healing.stats).toMatchObject({ mode: "dry-run" })
     }).pipe(Effect.provide(Events.layer)))
 
   it.effect("its layer checks every 30 seconds, for an hour, and leaves no fiber", () =>
@@ -401,7 +401,7 @@ describe("Healing", () => {
     expect(defaultsOf("self-healing")).toMatchObject({
       every: Healing.defaults.every,
       maxConsecutiveFailures: `${Healing.defaults.maxConsecutiveFailures}`,
-      observeOnly: `\`${Healing.defaults.observeOnly}\``,
+      dryRun: `\`${Healing.defaults.dryRun}\``,
       escalate: "the log",
       drill: Escalation.defaults.drill,
       attempts: `${Remedy.defaults.attempts}`,

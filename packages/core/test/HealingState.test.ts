@@ -26,12 +26,12 @@ const configOf = (options: {
   readonly remedies?: Record<string, ReadonlyArray<HealingState.Limits>>
   readonly ladder?: Partial<Record<HealingState.Rung, ReadonlyArray<HealingState.Limits>>>
   readonly maxConsecutiveFailures?: number
-  readonly observeOnly?: boolean
+  readonly dryRun?: boolean
 }): HealingState.Config => ({
   remedies: new Map(Object.entries(options.remedies ?? {})),
   ladder: new Map(Object.entries(options.ladder ?? {}) as Array<[HealingState.Rung, Array<HealingState.Limits>]>),
   maxConsecutiveFailures: options.maxConsecutiveFailures ?? 5,
-  observeOnly: options.observeOnly ?? false
+  dryRun: options.dryRun ?? false
 })
 
 /** Runs reports through both moves, as the loop does when no remedy helps. */
@@ -173,7 +173,7 @@ describe("HealingState", () => {
     shared: limits("shared"),
     failover: limits("failover"),
     maxConsecutiveFailures: fc.integer({ min: 1, max: 6 }),
-    observeOnly: fc.boolean()
+    dryRun: fc.boolean()
   }).map(({ failover, first, second, shared, ...rest }) => ({
     config: configOf({
       ...rest,
@@ -206,7 +206,7 @@ describe("HealingState", () => {
       if (checks.b) attempts.set("second", 0)
       if (checks.a && checks.b) attempts.set("shared", 0)
       if (report.status === "healthy") attempts.set("failover", 0)
-      if (config.observeOnly && report.status === "healthy") escalated = false
+      if (config.dryRun && report.status === "healthy") escalated = false
       const wasEscalated = escalated
 
       const [stepped, first] = HealingState.step(config, state, report, now)
@@ -216,7 +216,7 @@ describe("HealingState", () => {
       for (const action of actions) {
         if (action._tag === "Escalate") {
           expect(wasEscalated).toBe(false)
-          expect(action.dryRun).toBe(config.observeOnly)
+          expect(action.dryRun).toBe(config.dryRun)
           if (action.reason._tag === "Exhausted") {
             const applicable = [
               ...action.reason.checks.flatMap((check) => config.remedies.get(check) ?? []),
@@ -229,7 +229,7 @@ describe("HealingState", () => {
         }
         if (action._tag === "Apply" || action._tag === "Propose") {
           const { name } = action.remedy
-          expect(action._tag).toBe(config.observeOnly ? "Propose" : "Apply")
+          expect(action._tag).toBe(config.dryRun ? "Propose" : "Apply")
           expect(action.remedy.enabled).toBe(true)
           expect(now - (last.get(name) ?? -Infinity)).toBeGreaterThanOrEqual(action.remedy.cooldown)
           last.set(name, now)

@@ -68,7 +68,7 @@ const worlds = fc.record({
   pages: fc.array(fc.constantFrom("gets through", "fails", "throws", "hangs"), { maxLength: 6 }),
   resumes: fc.array(at, { maxLength: 3 }),
   maxConsecutiveFailures: fc.integer({ min: 1, max: 6 }),
-  observeOnly: fc.constantFrom(false, false, false, true)
+  dryRun: fc.constantFrom(false, false, false, true)
 })
 
 type World = typeof worlds extends fc.Arbitrary<infer W> ? W : never
@@ -135,7 +135,7 @@ const live = (world: World) =>
         return way === "fails" ? Effect.fail("pager down") : way === "hangs" ? Effect.never : Effect.void
       },
       maxConsecutiveFailures: world.maxConsecutiveFailures,
-      observeOnly: world.observeOnly
+      dryRun: world.dryRun
     }).pipe(Scope.extend(scope), Effect.provideService(Events.Events, events))
 
     yield* Effect.gen(function*() {
@@ -185,7 +185,7 @@ describe("Healing, in any world", () => {
                 const check = triggersOf(own, name)
                 if (check === undefined ? entry.status === "healthy" : !failed.includes(check)) attempts.set(name, 0)
               }
-              if (world.observeOnly && entry.status === "healthy") escalated = false
+              if (world.dryRun && entry.status === "healthy") escalated = false
               break
             }
             case "RemedyApplied": {
@@ -201,7 +201,7 @@ describe("Healing, in any world", () => {
               attempts.set(remedy, (attempts.get(remedy) ?? 0) + 1)
               must(attempts.get(remedy)! <= limits.attempts, "attempts of a spell")
               last.set(remedy, at)
-              must(entry.dryRun === world.observeOnly, "observeOnly")
+              must(entry.dryRun === world.dryRun, "dryRun")
               if (!entry.dryRun) {
                 announced = entry
                 applied++
