@@ -23,6 +23,11 @@ export const RestartPods = Idempotency.make("restart_pods", {
 // #endregion
 
 // #region usage
+// 1, or 0 where there is no such record or the action is in progress
+export const release = Idempotency.reset({ operation: "restart_pods", key: "INC-1/api" })
+// #endregion
+
+// #region usage
 export const forTenant = (tenant: string) =>
   RestartPods({ incident: "INC-1", service: "api" }).pipe(Idempotency.scoped(tenant))
 // #endregion
