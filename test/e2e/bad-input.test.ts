@@ -111,6 +111,17 @@ describe("the command line", () => {
     expect(await Fs.readFile(file, "utf8")).toBe("kept")
   })
 
+  it.runIf(existsSync("/proc/self"))(
+    "names a data directory that cannot be made, where Node's mkdir hangs",
+    async () => {
+      const ended = await runAgent(["--data-dir", "/proc/firebreak/data"])
+      expect(ended).toMatchObject({
+        code: 2,
+        stderr: "firebreak: --data-dir cannot be used: nothing can be made in /proc\n"
+      })
+    }
+  )
+
   it("names a data directory that is a file", async () => {
     const file = await tempPath("file")
     await Fs.writeFile(file, "kept")

@@ -18,6 +18,7 @@ import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
 import { type Escalated, HandleIncident } from "./Agent.js"
 import "./AgentEvents.js"
 import * as Incident from "./Incident.js"
@@ -221,7 +222,7 @@ const last = (ending: Ending) =>
 
 const makeDirectory = (path: string) =>
   Effect.tryPromise({
-    try: () => Fs.mkdir(path, { recursive: true }),
+    try: () => makeWithParents(Path.resolve(path)),
     catch: (error) =>
       new Incident.BadIncident({
         message: (error as NodeJS.ErrnoException).code === "EEXIST"
@@ -229,6 +230,26 @@ const makeDirectory = (path: string) =>
           : `--data-dir cannot be used: ${(error as Error).message}`
       })
   })
+
+/** One after the other: with `recursive`, Node's `mkdir` never returns below `/proc`. */
+const makeWithParents = async (path: string): Promise<void> => {
+  const made = await makeOne(path)
+  if (made !== "no parent") return
+  await makeWithParents(Path.dirname(path))
+  if (await makeOne(path) === "no parent") throw new Error(`nothing can be made in ${Path.dirname(path)}`)
+}
+
+const makeOne = async (path: string): Promise<"made" | "there" | "no parent"> => {
+  try {
+    await Fs.mkdir(path)
+    return "made"
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === "ENOENT") return "no parent"
+    if (code === "EEXIST" && (await Fs.stat(path)).isDirectory()) return "there"
+    throw error
+  }
+}
 
 const inProgress = ({ retryAfter, runId }: Checkpoint.RunInProgress) =>
   `another process is handling ${runId.slice(runId.indexOf("/") + 1)} (its claim lasts ${
