@@ -13,9 +13,12 @@ import type * as Scope from "effect/Scope"
 import * as Escalation from "./Escalation.js"
 import * as Events from "./Events.js"
 import * as HealingState from "./HealingState.js"
+import * as HealingStore from "./HealingStore.js"
 import * as Health from "./Health.js"
 import { bounded } from "./internal/bounded.js"
 import { closeOver } from "./internal/closeOver.js"
+import * as HealingMemory from "./internal/healingMemory.js"
+import type { Tried } from "./internal/healingSnapshot.js"
 import * as Check from "./internal/options.js"
 import * as Time from "./internal/time.js"
 import type * as Remedy from "./Remedy.js"
@@ -91,7 +94,12 @@ export const make = <R>(
   Effect.gen(function*() {
     const events = yield* Events.Events
     const scope = yield* Effect.scope
-    return new Healer(settings, health, events, scope, yield* Effect.context<R>())
+    // what was only proposed does not count when it is to be done
+    const store = settings.config.dryRun ? HealingStore.nowhere : yield* HealingStore.HealingStore
+    const memory = HealingMemory.make(settings.name, store)
+    const healer = new Healer(settings, health, events, scope, memory, yield* Effect.context<R>())
+    yield* healer.recall
+    return healer
   })
 
 // -----------------------------------------------------------------------------
@@ -132,6 +140,8 @@ class Healer<R> implements Service {
   private applied = 0
   private succeeded = 0
   private undelivered = 0
+  /** Why people are called, as long as that has not got through. */
+  private uncalled: HealingState.Reason | undefined
   private readonly reports: Array<Health.Report> = []
   private readonly treated: Array<Escalation.Treatment> = []
   private readonly guards = new Map<string, ReturnType<typeof bounded>>()
@@ -142,6 +152,7 @@ class Healer<R> implements Service {
     readonly health: Health.Service,
     private readonly events: Events.Service,
     private readonly scope: Scope.Scope,
+    private readonly memory: HealingMemory.HealingMemory,
     private readonly context: Context.Context<R>
   ) {}
 
@@ -165,8 +176,21 @@ class Healer<R> implements Service {
 
   readonly resume = Effect.suspend(() => {
     this.state = HealingState.resume(this.state)
-    return this.publish({ _tag: "HealingResumed", name: this.settings.name })
+    return Effect.zipRight(this.keep, this.publish({ _tag: "HealingResumed", name: this.settings.name }))
   })
+
+  private readonly tried = (): Tried => ({ state: this.state, undelivered: this.uncalled })
+
+  /** Takes up what an earlier process has left, once that can be read. */
+  readonly recall = Effect.map(
+    Effect.suspend(() => this.memory.recall(this.tried)),
+    ({ state, undelivered }) => {
+      this.state = state
+      this.uncalled = undelivered
+    }
+  )
+
+  private readonly keep = Effect.suspend(() => this.memory.keep(this.tried))
 
   readonly drill = (within: Duration.DurationInput = Escalation.defaults.drill): Effect.Effect<Escalation.Drill> => {
     const limit = Duration.millis(Check.millis("Healing", "within", within, { min: 1 }))
@@ -195,9 +219,12 @@ class Healer<R> implements Service {
   )
 
   private readonly round = Effect.gen(this, function*() {
+    yield* this.recall
     const report = yield* this.health.check
     this.rounds++
     remember(this.reports, report)
+    // an earlier process has called people, and nobody knows whether it got through
+    if (this.uncalled !== undefined && this.undelivered === 0) yield* this.call(this.uncalled, report)
     const left = yield* this.move(HealingState.step, report, ofCheck)
     yield* this.move(HealingState.climb, left, ofStatus)
     return report
@@ -209,6 +236,10 @@ class Healer<R> implements Service {
       const now = yield* monotonic
       const [state, actions] = decide(this.settings.config, this.state, report, now)
       this.state = state
+      const escalate = actions.find((action) => action._tag === "Escalate")
+      if (escalate?.dryRun === false) this.uncalled = escalate.reason
+      // an attempt counts before it is made: it may end the process
+      yield* this.keep
       let latest = report
       for (const action of actions) latest = yield* this.perform(action, latest, complaint)
       return latest
@@ -274,17 +305,26 @@ class Healer<R> implements Service {
         dryRun
       })
     )
-    if (dryRun) return event
-    const escalation = this.escalationOf(reason, report)
-    this.undelivered++
-    // on its own fiber: while people cannot be reached, the checks go on
-    const delivery = Escalation.deliver(escalation, this.settings.escalate).pipe(
-      Effect.zipRight(Effect.sync(() => this.undelivered--)),
-      Effect.provideService(Events.Events, this.events),
-      closeOver(this.context),
-      Effect.interruptible
-    )
-    return Effect.zipRight(event, Effect.asVoid(Effect.forkIn(delivery, this.scope)))
+    return dryRun ? event : Effect.zipRight(event, this.call(reason, report))
+  }
+
+  /** On its own fiber: while people cannot be reached, the checks go on. */
+  private call(reason: HealingState.Reason, report: Health.Report): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.undelivered++
+      const through = Effect.suspend(() => {
+        this.undelivered--
+        if (this.uncalled === reason) this.uncalled = undefined
+        return this.keep
+      })
+      const delivery = Escalation.deliver(this.escalationOf(reason, report), this.settings.escalate).pipe(
+        Effect.zipRight(through),
+        Effect.provideService(Events.Events, this.events),
+        closeOver(this.context),
+        Effect.interruptible
+      )
+      return Effect.asVoid(Effect.forkIn(delivery, this.scope))
+    })
   }
 
   private escalationOf(reason: Escalation.Reason, report: Health.Report): Escalation.Escalation {

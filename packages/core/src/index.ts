@@ -197,6 +197,11 @@ export * as HealingState from "./HealingState.js"
 /**
  * @since 0.1.0
  */
+export * as HealingStore from "./HealingStore.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Health from "./Health.js"
 
 /**

@@ -2,6 +2,11 @@
  * @since 0.1.0
  */
 
+export * as SqlHealingStore from "./SqlHealingStore.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as SqlHealthCheck from "./SqlHealthCheck.js"
 
 /**

@@ -85,7 +85,7 @@ const bare = async (url: string, port: number) => {
       Layer.provide(quiet)
     )
   )
-  return (id: string) => Effect.provide(Ten.execute({ id }), context)
+  return { run: (id: string) => Ten.execute({ id }), context }
 }
 
 export const cases: ReadonlyArray<Case> = paces.map((pace) => ({

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { buildForever } from "../policies/work.js"
-import { steps } from "./work.js"
+import { type InEffect, steps } from "./work.js"
 
 export const Ten = Checkpoint.workflow(
   "ten",
@@ -19,7 +19,7 @@ export const Ten = Checkpoint.workflow(
 )
 
 /** Runs it on an engine that lives as long as the process. */
-export const make = async <E>(engine: Layer.Layer<CheckpointEngine, E>) => {
-  const context = await buildForever(engine)
-  return (id: string) => Effect.provide(Ten.run({ id }), context)
-}
+export const make = async <E>(engine: Layer.Layer<CheckpointEngine, E>): Promise<InEffect<CheckpointEngine>> => ({
+  run: (id) => Ten.run({ id }),
+  context: await buildForever(engine)
+})

@@ -4,8 +4,9 @@
  * while it writes. What an engine takes beyond it is the price of the engine.
  */
 import Database from "better-sqlite3"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { steps } from "./work.js"
+import { type InEffect, steps } from "./work.js"
 
 const schema = `
   CREATE TABLE IF NOT EXISTS run (id INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, payload TEXT NOT NULL, exit TEXT);
@@ -19,7 +20,7 @@ interface Write {
 }
 
 /** Runs workflows of no-op steps; `grouped` or not, a write is on the disk before the workflow goes on. */
-export const make = (filename: string, { grouped }: { readonly grouped: boolean }) => {
+export const make = (filename: string, { grouped }: { readonly grouped: boolean }): InEffect<never> => {
   const db = new Database(filename)
   db.pragma("journal_mode = WAL")
   db.pragma("synchronous = FULL")
@@ -46,7 +47,7 @@ export const make = (filename: string, { grouped }: { readonly grouped: boolean 
       })
       : Effect.sync(run)
 
-  return (id: string): Effect.Effect<void> =>
+  const run = (id: string): Effect.Effect<void> =>
     Effect.gen(function*() {
       const run = Number((yield* write(() => insertRun.run(id, "{}"))).lastInsertRowid)
       for (let seq = 0; seq < steps.length; seq++) {
@@ -55,4 +56,5 @@ export const make = (filename: string, { grouped }: { readonly grouped: boolean 
       }
       yield* write(() => finishRun.run("null", run))
     })
+  return { run, context: Context.empty() }
 }

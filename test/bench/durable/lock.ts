@@ -52,7 +52,9 @@ export const cases: ReadonlyArray<Case> = [{
   candidates: async () => {
     const directory = temporaryDirectory()
     const [ours, theirs] = [join(directory, "firebreak.db"), join(directory, "theirs.db")]
-    const run = await Firebreak.make(Layer.provide(Checkpoint.layerEngine, SqlStore.layerSqlite({ filename: ours })))
+    const { context, run } = await Firebreak.make(
+      Layer.provide(Checkpoint.layerEngine, SqlStore.layerSqlite({ filename: ours }))
+    )
     const db = new Database(theirs, { timeout: 10_000 })
     db.exec("PRAGMA journal_mode = WAL; CREATE TABLE step (id INTEGER PRIMARY KEY)")
     const insert = db.prepare("INSERT INTO step DEFAULT VALUES")
@@ -61,7 +63,7 @@ export const cases: ReadonlyArray<Case> = [{
         "firebreak",
         "a run of ten steps that waits for the lock",
         ours,
-        () => Effect.runPromise(run(freshId()))
+        () => Effect.runPromise(Effect.provide(run(freshId()), context))
       ),
       longestHold("better-sqlite3", "one insert on the event loop, with a busy timeout of 10 s", theirs, async () => {
         insert.run()

@@ -1,4 +1,5 @@
 /** The work every engine is given: workflows of ten steps that do nothing, one at a time or 64 at once. */
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -24,18 +25,29 @@ let started = 0
 /** An id no run had before, in this process or another. */
 export const freshId = (): string => `${process.pid}-${process.hrtime.bigint()}-${started++}`
 
-/** Time per step of an engine whose workflows are Effects. */
-export const inEffect = (
+/** An engine whose workflows are Effects; its services are provided once, as in a program. */
+export interface InEffect<R> {
+  readonly run: (id: string) => Effect.Effect<unknown, unknown, R>
+  readonly context: Context.Context<R>
+}
+
+/** Time per step of such an engine. */
+export const inEffect = <R>(
   name: string,
   guarantees: string,
   { concurrency, workflows }: Pace,
-  run: (id: string) => Effect.Effect<unknown, unknown>
+  { context, run }: InEffect<R>
 ): Candidate =>
-  perUnit(name, guarantees, () =>
-    Effect.runPromise(Effect.as(
-      Effect.forEach(Array.from({ length: workflows }, freshId), run, { concurrency, discard: true }),
-      workflows * steps.length
-    )))
+  perUnit(
+    name,
+    guarantees,
+    () =>
+      Effect.forEach(Array.from({ length: workflows }, freshId), run, { concurrency, discard: true }).pipe(
+        Effect.as(workflows * steps.length),
+        Effect.provide(context),
+        Effect.runPromise
+      )
+  )
 
 /** Time per step of an engine whose workflows are promises. */
 export const inPromises = (

@@ -15,7 +15,7 @@ import * as Events from "../Events.js"
 import type { Forks } from "./checkpointForks.js"
 import type { Life } from "./checkpointLife.js"
 import { closeOver } from "./closeOver.js"
-import { setContext } from "./runtime.js"
+import { Within } from "./runtime.js"
 import * as Time from "./time.js"
 
 export interface Compensation {
@@ -195,15 +195,15 @@ export class Calls {
     then: (exit: Exit.Exit<A, E>) => Effect.Effect<A2, E2, R2>
   ): Effect.Effect<A2, E2, R | R2> {
     return Effect.withFiberRuntime((fiber) => {
-      const outer = fiber.currentContext
-      setContext(fiber, Context.add(outer, CurrentStep, Option.some(runningStep(this.runId, name))))
+      const step = Option.some(runningStep(this.runId, name))
+      const within = new Within(fiber, Context.add(fiber.currentContext, CurrentStep, step))
       return Effect.matchCauseEffect(body, {
         onFailure: (cause) => {
-          setContext(fiber, outer)
+          within.leave()
           return then(Exit.failCause(cause))
         },
         onSuccess: (value) => {
-          setContext(fiber, outer)
+          within.leave()
           return then(Exit.succeed(value))
         }
       })

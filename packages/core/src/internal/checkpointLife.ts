@@ -55,15 +55,15 @@ export class Life {
     effect: Effect.Effect<A, E, R>,
     prepare?: (fiber: Fiber.RuntimeFiber<A, E>) => void
   ): Effect.Effect<Exit.Exit<A, E>, never, R> {
-    return Effect.gen(this, function*() {
-      const main = yield* Effect.fork(Effect.interruptible(Effect.withFiberRuntime<A, E, R>((fiber) => {
-        this.main = fiber
-        prepare?.(fiber)
-        // it may have been ended before it began
-        return this.aborted === undefined ? effect : Effect.interrupt
-      })))
-      const awaited = yield* Effect.exit(Effect.interruptible(Fiber.await(main)))
-      return Exit.isSuccess(awaited) ? awaited.value : yield* Fiber.interrupt(main)
+    const work = Effect.interruptible(Effect.withFiberRuntime<A, E, R>((fiber) => {
+      this.main = fiber
+      prepare?.(fiber)
+      // it may have been ended before it began
+      return this.aborted === undefined ? effect : Effect.interrupt
+    }))
+    return Effect.flatMap(Effect.fork(work), (main) => {
+      const ended = Effect.async<Exit.Exit<A, E>>((resume) => main.addObserver((exit) => resume(Exit.succeed(exit))))
+      return Effect.catchAllCause(Effect.interruptible(ended), () => Fiber.interrupt(main))
     })
   }
 

@@ -3,13 +3,18 @@ import type * as Context from "effect/Context"
 import type * as Fiber from "effect/Fiber"
 import type * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
+import type * as FiberRefs from "effect/FiberRefs"
 import type * as Supervisor from "effect/Supervisor"
 
 export interface Internals {
   _children: Set<Fiber.RuntimeFiber<unknown, unknown>> | null
+  /** `getFiberRefs` makes a copy. */
+  readonly _fiberRefs: FiberRefs.FiberRefs
   readonly unsafeInterruptAsFork: (id: FiberId.FiberId) => void
   /** Called by the fiber itself. */
   readonly setFiberRef: <A>(ref: FiberRef.FiberRef<A>, value: A) => void
+  /** Called by the fiber itself. */
+  readonly setFiberRefs: (refs: FiberRefs.FiberRefs) => void
 }
 
 export const internalsOf = (fiber: Fiber.RuntimeFiber<any, any>): Internals => fiber as unknown as Internals
@@ -22,4 +27,25 @@ export const setContext = (fiber: Fiber.RuntimeFiber<any, any>, context: Context
 export const addSupervisor = (fiber: Fiber.RuntimeFiber<any, any>, supervisor: Supervisor.Supervisor<any>): void => {
   const current = fiber.getFiberRef(FiberRef.currentSupervisor)
   internalsOf(fiber).setFiberRef(FiberRef.currentSupervisor, current.zip(supervisor))
+}
+
+/** Gives the fiber a context until `leave`. Both are called by the fiber itself. */
+export class Within {
+  private readonly outer: Context.Context<never>
+  private readonly before: FiberRefs.FiberRefs
+  private readonly inside: FiberRefs.FiberRefs
+
+  constructor(private readonly fiber: Fiber.RuntimeFiber<any, any>, context: Context.Context<never>) {
+    this.outer = fiber.currentContext
+    this.before = internalsOf(fiber)._fiberRefs
+    setContext(fiber, context)
+    this.inside = internalsOf(fiber)._fiberRefs
+  }
+
+  leave(): void {
+    // most often nothing else was set meanwhile: then all is as before, without copying
+    const internals = internalsOf(this.fiber)
+    if (internals._fiberRefs === this.inside) internals.setFiberRefs(this.before)
+    else setContext(this.fiber, this.outer)
+  }
 }

@@ -78,7 +78,6 @@ export class MainWriter {
       const answer = committer.transact("write", () => handler(request))
       this.commits++
       if (committer.isGone()) return undefined
-      committer.tell()
       this.look(performance.now() - began)
       return { answer }
     } catch (error) {
@@ -95,7 +94,7 @@ export class MainWriter {
 
   /** The same of the writer thread. */
   moved(moves: Moves): void {
-    this.opened?.committer.moved(moves)
+    this.opened?.committer.hear(moves)
   }
 
   /** Whether the log has grown. */

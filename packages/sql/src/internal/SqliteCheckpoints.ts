@@ -104,7 +104,8 @@ export const make = (
           )
         ),
 
-      save: ({ step, token }) => Effect.clockWith((clock) => client.request("save", { ...moment(clock), step, token })),
+      save: ({ step, token }) =>
+        Effect.clockWith((clock) => client.request("save", { wall: clock.unsafeCurrentTimeMillis(), step, token })),
 
       expire: ({ step, token }) =>
         Effect.clockWith((clock) => client.request("expire", { ...moment(clock), step, token })),

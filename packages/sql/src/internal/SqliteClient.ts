@@ -13,7 +13,7 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import { Worker } from "node:worker_threads"
 import { MainWriter } from "./MainWriter.js"
-import type { Failure, Message, Moment, Name, Operations, Reply, Start } from "./protocol.js"
+import type { Failure, Message, Moment, Name, Operations, Reply, Sent, Start } from "./protocol.js"
 import * as Owner from "./writer/owner.js"
 
 export interface Stats {
@@ -107,7 +107,20 @@ const liveClock: Clock.Clock = Context.get(DefaultServices.liveServices, Clock.C
 /** How long commits on this thread may follow each other, in milliseconds. */
 const longestTurn = 5
 
+/** So many requests go out before the turn is over: the writer thread commits them while others come. */
+const early = 16
+
 type Requested = readonly [id: number, name: Name, request: unknown]
+
+const sent = (requested: Requested): Sent => {
+  const [id, name] = requested
+  if (name !== "save") return requested
+  const { step, token, wall } = requested[2] as Operations["save"]["request"]
+  const { branch, endedAt, exit, kind, name: called, runId, seq, startedAt } = step
+  return [id, token, wall, runId, seq, called, kind, branch, exit, startedAt, endedAt]
+}
+
+const yes = Exit.succeed(true)
 
 interface Pending {
   readonly operation: Name
@@ -145,8 +158,9 @@ class Writer {
     const id = this.nextId++
     this.pending.set(id, { operation, settle })
     this.outbox.push([id, operation, request])
-    // what all fibers ask for within one turn goes out as one message
+    // what all fibers ask for within one turn goes out together, but that it need not wait for many of them
     if (this.outbox.length === 1) queueMicrotask(() => this.flush())
+    else if (this.outbox.length === early) this.flush()
   }
 
   readonly close: Effect.Effect<void> = Effect.async<void>((resume) => {
@@ -167,7 +181,7 @@ class Writer {
     // alone: the way to the writer thread and back is not worth it
     if (this.pending.size === 1 && this.main !== undefined && this.commitHere(this.main, first)) return
     this.worker.ref()
-    this.post({ _tag: "Requests", requests, moves: this.main?.moves ?? [] })
+    this.post({ _tag: "Requests", requests: requests.map(sent), moves: this.main?.moves ?? [] })
   }
 
   /** Whether it was done on this thread. */
@@ -211,6 +225,7 @@ class Writer {
     this.transactions += reply.transactions - this.reported
     this.reported = reply.transactions
     this.main?.moved(reply.moves)
+    for (const id of reply.yes) this.answer(id, yes)
     for (const [id, failure, answer] of reply.answers) {
       const name = this.pending.get(id)?.operation
       if (name === undefined) continue

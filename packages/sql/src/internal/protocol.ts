@@ -139,7 +139,10 @@ export interface OwnerOperations {
     },
     { readonly started: StartedRow; readonly now: number } | null
   >
-  readonly save: Operation<Moment & { readonly token: number; readonly step: CheckpointStore.Step }, boolean>
+  readonly save: Operation<
+    Pick<Moment, "wall"> & { readonly token: number; readonly step: CheckpointStore.Step },
+    boolean
+  >
   readonly expire: Operation<
     Moment & { readonly token: number; readonly step: CheckpointStore.Step },
     CheckpointStore.Expiry
@@ -249,17 +252,41 @@ export interface Start {
  */
 export type Moves = ReadonlyArray<readonly [runId: string, head: Head | null]> | "many"
 
-/** A run's row, the hash of its last record, and how many come after that of the run itself. */
+/**
+ * A run's row, the hash of its last record, how many come after that of the run itself, and whether a step may have been
+ * begun that has no record.
+ */
 export interface Head {
   readonly run: number
   readonly hash: string
   readonly count: number
+  readonly begun: boolean
 }
+
+/**
+ * A request on its way. What is asked most, to save a step, goes as a list of values, for a clone of records takes twice
+ * as long.
+ */
+export type Sent =
+  | readonly [id: number, name: Name, request: unknown]
+  | readonly [
+    id: number,
+    token: number,
+    wall: number,
+    runId: string,
+    seq: number,
+    name: string,
+    kind: CheckpointStore.StepKind,
+    branch: CheckpointStore.Step["branch"],
+    exit: string,
+    startedAt: number,
+    endedAt: number
+  ]
 
 export type Message =
   | {
     readonly _tag: "Requests"
-    readonly requests: ReadonlyArray<readonly [id: number, name: Name, request: unknown]>
+    readonly requests: ReadonlyArray<Sent>
     readonly moves: Moves
   }
   | { readonly _tag: "Close" }
@@ -276,6 +303,8 @@ export type Reply =
   | { readonly _tag: "Failed"; readonly failure: Failure }
   | {
     readonly _tag: "Answers"
+    /** Requests that are answered with true. */
+    readonly yes: ReadonlyArray<number>
     readonly answers: ReadonlyArray<readonly [id: number, failure: Failure | null, answer: unknown]>
     /** Write transactions committed since the start. */
     readonly transactions: number

@@ -31,6 +31,21 @@ const reads = new Set(
 const gone = { reason: "io", detail: "the file is gone: it was deleted or replaced while it was open" }
 
 /**
+ * @param {import("./protocol.js").Sent} sent
+ * @param {number} deadline
+ * @returns {Entry}
+ */
+const entryOf = (sent, deadline) => {
+  if (sent.length === 3) {
+    const [id, name, request] = sent
+    return { id, name, request, deadline }
+  }
+  const [id, token, wall, runId, seq, name, kind, branch, exit, startedAt, endedAt] = sent
+  const step = { runId, seq, name, kind, branch, exit, startedAt, endedAt }
+  return { id, name: "save", request: { token, wall, step }, deadline }
+}
+
+/**
  * @param {import("node:worker_threads").MessagePort} port
  * @param {ReturnType<typeof openAt>} opened
  * @param {Start} start
@@ -81,8 +96,15 @@ const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout,
   const send = (reply) => port.postMessage(reply)
   /** @param {ReadonlyArray<Answer>} answers */
   const answer = (answers) => {
-    if (answers.length > 0) send({ _tag: "Answers", answers, transactions, moves: committer.moves() })
-    committer.tell()
+    if (answers.length === 0) return
+    /** @type {Array<number>} */
+    const yes = []
+    const others = answers.filter((answer) => {
+      if (answer[1] !== null || answer[2] !== true) return true
+      yes.push(answer[0])
+      return false
+    })
+    send({ _tag: "Answers", yes, answers: others, transactions, moves: committer.moves() })
   }
 
   /**
@@ -161,9 +183,9 @@ const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout,
       closing = true
       return
     }
-    committer.moved(message.moves)
+    committer.hear(message.moves)
     const deadline = performance.now() + busyTimeout
-    for (const [id, name, request] of message.requests) queue.push({ id, name, request, deadline })
+    for (const sent of message.requests) queue.push(entryOf(sent, deadline))
   }
 
   const drain = () => {

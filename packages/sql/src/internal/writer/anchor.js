@@ -3,8 +3,9 @@
  * The anchor: a file beside the database that tells how far it had come, so that an older one put in its place is seen.
  *
  * For each run it holds the number of records and the hash of the last, and for the store the last token. What was
- * committed is added right after, without a flush: a database ahead of its anchor is normal, one behind it is damaged. What is to be deleted is taken out before the commit, with a flush. Several processes append to one anchor;
- * what may not be split is one line, which carries its own digest, so that a torn one counts for nothing.
+ * committed is added soon after, without a flush: a database ahead of its anchor is normal, one behind it is damaged. What
+ * is to be deleted is taken out before the commit, with a flush. Several processes append to one anchor; what may not be
+ * split is one line, which carries its own digest, so that a torn one counts for nothing.
  */
 import { createHash } from "node:crypto"
 import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from "node:fs"
@@ -85,6 +86,9 @@ export const read = (path) => {
 
 /** Entries in one line of an anchor that is written anew: what is torn costs no more than these. */
 const inLine = 1_000
+
+/** Milliseconds by which it may be late, beside what the operating system has not written yet. */
+const late = 20
 
 /** How often a line is written until it is there as a whole. */
 const attempts = 3
@@ -236,12 +240,12 @@ export const make = (filename) => {
 
   /** What is to be written, the last of each run and of the token (under ""). @type {Map<string, Entry>} */
   const waiting = new Map()
-  /** @type {NodeJS.Immediate | undefined} */
+  /** @type {NodeJS.Timeout | undefined} */
   let soon
 
   /** That it cannot be written is no harm: then the database is ahead. */
   const flush = () => {
-    clearImmediate(soon)
+    clearTimeout(soon)
     soon = undefined
     if (waiting.size === 0) return
     try {
@@ -304,14 +308,16 @@ export const make = (filename) => {
     },
 
     /**
-     * Adds what was committed, before the thread waits for anything. (A line makes the next flush of the database take
-     * half as long again, so commits that follow each other share one.)
+     * Adds what was committed, within `late` milliseconds: a line makes the next flush of the database take half as long
+     * again, so commits that follow each other share one.
      *
-     * @param {ReadonlyArray<Entry>} entries
+     * @param {ReadonlyMap<string, Entry>} advanced
+     * @param {number} token the last that was given, or 0
      */
-    advance(entries) {
-      for (const entry of entries) waiting.set(entry[0] === "run" ? entry[1] : "", entry)
-      if (waiting.size > 0) soon ??= setImmediate(flush)
+    advance(advanced, token) {
+      for (const [runId, entry] of advanced) waiting.set(runId, entry)
+      if (token > 0) waiting.set("", ["token", token])
+      if (waiting.size > 0) soon ??= setTimeout(flush, late).unref()
     },
 
     close() {

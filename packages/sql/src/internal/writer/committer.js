@@ -12,7 +12,7 @@ import * as Sql from "./sql.js"
 import * as Verify from "./verify.js"
 
 /**
- * @import { Grouped, Handlers, Head } from "../protocol.js"
+ * @import { Grouped, Handlers } from "../protocol.js"
  * @import { RunTable } from "./runTable.js"
  */
 
@@ -49,29 +49,31 @@ export const make = (db, table, { compacts, filename, owner }) => {
   const beginWrite = db.prepare("BEGIN IMMEDIATE")
   const commitNow = db.prepare("COMMIT")
 
-  /** What the last commits tell the anchor. @type {Array<Anchor.Entry>} */
-  let news = []
-
-  /** Chains that were added to since the other thread was told. @type {Map<string, Head | null>} */
-  const moves = new Map()
+  /** Runs whose heads have moved since the other thread was told, as far as they will be told one by one. @type {Set<string>} */
+  const moved = new Set()
 
   const forget = () => {
     lastToken = 0
     table.changes.advanced.clear()
+    table.changes.begun.clear()
     table.changes.gone.clear()
   }
 
   const commit = () => {
     // whatever is committed moves something that the anchor knows
     if (table.changes.advanced.size === 0 && lastToken === 0) context.nextToken()
-    const { advanced, gone } = table.changes
+    const { advanced, begun, gone } = table.changes
     anchor.retract([...gone], gone.size === 0 ? 0 : Number(token.get()))
     if (compacts && anchor.isLarge()) anchor.compact()
     commitNow.run()
-    for (const [runId, { count, hash, token }] of advanced) news.push(Anchor.run(runId, count, hash, token))
+    anchor.advance(advanced, lastToken)
     for (const runId of gone) table.isolated.delete(runId)
-    for (const runId of [...advanced.keys(), ...gone]) moves.set(runId, table.heads.get(runId) ?? null)
-    if (lastToken > 0) news.push(["token", lastToken])
+    for (const runIds of [advanced.keys(), begun, gone]) {
+      for (const runId of runIds) {
+        if (moved.size > fewMoves) break
+        moved.add(runId)
+      }
+    }
     forget()
   }
 
@@ -100,12 +102,6 @@ export const make = (db, table, { compacts, filename, owner }) => {
     },
     /** Whether the next commit is to write the anchor anew. */
     isAnchorLarge: anchor.isLarge,
-    /** Tells the anchor what was committed: after the answer, for nobody need wait for it. */
-    tell() {
-      anchor.advance(news)
-      news = []
-    },
-
     /**
      * Does all in one transaction; throws, with nothing changed, if one fails.
      *
@@ -134,8 +130,10 @@ export const make = (db, table, { compacts, filename, owner }) => {
      * @returns {import("../protocol.js").Moves}
      */
     moves() {
-      const told = moves.size > fewMoves ? "many" : [...moves]
-      moves.clear()
+      const told = moved.size > fewMoves
+        ? "many"
+        : Array.from(moved, (runId) => /** @type {const} */ ([runId, table.heads.get(runId) ?? null]))
+      moved.clear()
       return told
     },
 
@@ -144,7 +142,7 @@ export const make = (db, table, { compacts, filename, owner }) => {
      *
      * @param {import("../protocol.js").Moves} told
      */
-    moved(told) {
+    hear(told) {
       if (told === "many") return table.heads.clear()
       for (const [runId, head] of told) {
         if (head === null) table.heads.delete(runId)

@@ -96,7 +96,7 @@ export const make = (db, { nextToken }, table) => {
       const { exit, name, runId, wall } = request
       const run = table.find(runId)
       if (run === undefined || heldFor(run, request) > 0) return false
-      const { head, progress } = table.read(run)
+      const { progress } = table.read(run)
       const started = progress.started.find((row) => row.name === name)
       if (started === undefined) return false
       // an owner past its lease does not know of this: it must not go on
@@ -109,7 +109,7 @@ export const make = (db, { nextToken }, table) => {
       }
       const { branch, kind, startedAt } = started
       const seq = (progress.steps.at(-1)?.seq ?? -1) + 1
-      table.append(head, { runId, seq, name, kind, branch, exit, startedAt, endedAt: wall }, wall, token)
+      table.append({ runId, seq, name, kind, branch, exit, startedAt, endedAt: wall }, wall, token, "free")
       table.heads.delete(runId)
       return true
     },

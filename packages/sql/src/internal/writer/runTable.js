@@ -1,5 +1,6 @@
 // @ts-check
 /** The rows of runs: how they are read and checked, and how a step is added to a run's chain. */
+import { run as runEntry } from "./anchor.js"
 import * as Chain from "./chain.js"
 import { Damage } from "./digest.js"
 import { describe } from "./failure.js"
@@ -109,14 +110,16 @@ export const make = (db) => {
   )
   const selectHead = db.prepare(
     `SELECT r.id AS run, coalesce(s.hash, r.hash) AS hash,
-       (SELECT count(*) FROM firebreak_step c WHERE c.run = r.id) AS count
+       (SELECT count(*) FROM firebreak_step c WHERE c.run = r.id) AS count,
+       EXISTS (SELECT 1 FROM firebreak_started b WHERE b.run = r.id) AS begun
      FROM firebreak_run r LEFT JOIN firebreak_step s ON s.run = r.id
      WHERE r.run_id = ? ORDER BY s.id DESC LIMIT 1`
   )
   const owned = db.prepare("SELECT 1 FROM firebreak_run WHERE id = ? AND token = ? AND owner IS NOT NULL").pluck()
   const insertStep = db.prepare(
     `INSERT INTO firebreak_step (run, seq, name, kind, branch, exit, started_at, ended_at, saved_at, hash)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, seq) DO NOTHING`
+     SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM firebreak_run WHERE id = ? AND token = ? AND (owner IS NOT NULL OR ?)
+     ON CONFLICT (run, seq) DO NOTHING`
   )
   const stepName = db.prepare("SELECT name FROM firebreak_step WHERE run = ? AND seq = ?").pluck()
   const removeStarted = db.prepare("DELETE FROM firebreak_started WHERE run = ? AND name = ?")
@@ -180,12 +183,13 @@ export const make = (db) => {
   const heads = new Map()
 
   /**
-   * What the open transaction changes: how far runs have come, and those that go or lose their outcome.
+   * What the open transaction changes: how far runs have come, those in which a step begins, and those that go or lose
+   * their outcome.
    *
-   * @type {{ readonly advanced: Map<string, Pick<Head, "count" | "hash"> & { readonly token: number }>,
+   * @type {{ readonly advanced: Map<string, import("./anchor.js").Entry>, readonly begun: Set<string>,
    *   readonly gone: Set<string> }}
    */
-  const changes = { advanced: new Map(), gone: new Set() }
+  const changes = { advanced: new Map(), begun: new Set(), gone: new Set() }
 
   /**
    * @param {string} runId
@@ -194,11 +198,33 @@ export const make = (db) => {
    */
   const moveTo = (runId, head, token) => {
     heads.set(runId, head)
-    changes.advanced.set(runId, { ...head, token })
+    changes.advanced.set(runId, runEntry(runId, head.count, head.hash, token))
   }
 
   /** @param {string} runId */
-  const headOf = (runId) => heads.get(runId) ?? /** @type {Head | undefined} */ (selectHead.get(runId))
+  const headOf = (runId) => heads.get(runId) ?? findHead(runId)
+
+  /**
+   * @param {string} runId
+   * @returns {Head | undefined}
+   */
+  const findHead = (runId) => {
+    const found = /** @type {Omit<Head, "begun"> & { readonly begun: number } | undefined} */ (selectHead.get(runId))
+    return found === undefined ? undefined : { ...found, begun: found.begun === 1 }
+  }
+
+  /**
+   * Where the chain ends of a run that is owned by this token.
+   *
+   * @param {string} runId
+   * @param {number} token
+   */
+  const owns = (runId, token) => {
+    const head = headOf(runId)
+    if (head !== undefined && owned.get(head.run, token) !== undefined) return head
+    heads.delete(runId)
+    return undefined
+  }
 
   return {
     find,
@@ -212,6 +238,18 @@ export const make = (db) => {
     moveTo,
 
     /**
+     * Notes that the run has steps that were begun and have no record.
+     *
+     * @param {string} runId
+     * @param {Head} head
+     */
+    begin(runId, head) {
+      if (head.begun) return
+      heads.set(runId, { ...head, begun: true })
+      changes.begun.add(runId)
+    },
+
+    /**
      * The outcome is the last record of a run.
      *
      * @param {string} runId
@@ -221,7 +259,7 @@ export const make = (db) => {
      */
     end(runId, head, hash, token) {
       heads.delete(runId)
-      changes.advanced.set(runId, { count: head.count + 1, hash, token })
+      changes.advanced.set(runId, runEntry(runId, head.count + 1, hash, token))
     },
 
     /**
@@ -292,44 +330,51 @@ export const make = (db) => {
       const signals = records.signals.map(toSignal)
       return {
         progress: { run: toRun(run), steps, started: records.started.map(toStarted), signals },
-        head: { run: run.id, hash, count: steps.length }
+        head: { run: run.id, hash, count: steps.length, begun: records.started.length > 0 }
       }
     },
 
     headOf,
 
-    /**
-     * Where the chain ends of a run that is owned by this token.
-     *
-     * @param {string} runId
-     * @param {number} token
-     */
-    owns(runId, token) {
-      const head = headOf(runId)
-      if (head !== undefined && owned.get(head.run, token) !== undefined) return head
-      heads.delete(runId)
-      return undefined
-    },
+    owns,
 
     /**
-     * Adds the step to the chain, unless it is there already. Another step in its place is an error.
+     * Adds the step to the chain, unless it is there already. False when the run has another token, or has no owner where
+     * it needs one; another step in its place is an error.
      *
-     * @param {Head} head
      * @param {Step} step
      * @param {number} wall
      * @param {number} token of the owner
+     * @param {"owned" | "free"} state
      */
-    append(head, step, wall, token) {
-      const { branch, endedAt, exit, kind, name, runId, seq, startedAt } = step
-      const hash = Chain.hashOfStep(head.hash, step, wall)
-      const added = insertStep.run(head.run, seq, name, kind, branch, exit, startedAt, endedAt, wall, hash)
+    append({ branch, endedAt, exit, kind, name, runId, seq, startedAt }, wall, token, state = "owned") {
+      const head = headOf(runId)
+      if (head === undefined) return false
+      const { begun, count, run } = head
+      const hash = Chain.hashOfStep(head.hash, { runId, seq, name, kind, branch, exit, startedAt, endedAt }, wall)
+      const added = insertStep.run(
+        seq,
+        name,
+        kind,
+        branch,
+        exit,
+        startedAt,
+        endedAt,
+        wall,
+        hash,
+        run,
+        token,
+        state === "free" ? 1 : 0
+      )
       if (added.changes > 0) {
-        moveTo(runId, { run: head.run, hash, count: head.count + 1 }, token)
-        removeStarted.run(head.run, name)
-        return
+        moveTo(runId, { run, hash, count: count + 1, begun }, token)
+        if (begun) removeStarted.run(run, name)
+        return true
       }
-      const there = stepName.get(head.run, seq)
+      if (owns(runId, token) === undefined) return false
+      const there = stepName.get(run, seq)
       if (there !== name) throw new Error(`run "${runId}" has step "${there}" at seq ${seq}, not "${name}"`)
+      return true
     },
 
     /**

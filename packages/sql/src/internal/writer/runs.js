@@ -92,7 +92,7 @@ export const make = (db, { nextToken, owner }, table) => {
           now + lease,
           hash
         )
-        table.moveTo(runId, { run: Number(lastInsertRowid), hash, count: 0 }, token)
+        table.moveTo(runId, { run: Number(lastInsertRowid), hash, count: 0, begun: false }, token)
         return {
           _tag: "Claimed",
           token,
@@ -147,29 +147,23 @@ export const make = (db, { nextToken, owner }, table) => {
       const row = { ...step, wakeAt: wait === null ? null : wall + wait }
       const hash = Chain.hashOfStarted(row)
       if (insertStarted.run(head.run, name, kind, branch, startedAt, row.wakeAt, hash).changes > 0) {
+        table.begin(runId, head)
         return { started: row, now: wall }
       }
       const there = /** @type {Omit<typeof row, "runId" | "name">} */ (selectStarted.get(head.run, name))
       return { started: { runId, name, ...there }, now: wall }
     },
 
-    save({ step, token, wall }) {
-      const head = table.owns(step.runId, token)
-      if (head === undefined) return false
-      table.append(head, step, wall, token)
-      return true
-    },
+    save: ({ step, token, wall }) => table.append(step, wall, token),
 
     expire({ step, token, wall }) {
-      const head = table.owns(step.runId, token)
-      if (head === undefined) return { _tag: "Lost" }
+      if (table.owns(step.runId, token) === undefined) return { _tag: "Lost" }
       const sent = table.signalsOf(step.runId).find(({ name }) => name === step.name)
       if (sent !== undefined) {
         Chain.checkSignals([sent], true)
         return { _tag: "Received", payload: sent.payload }
       }
-      table.append(head, step, wall, token)
-      return { _tag: "Expired" }
+      return { _tag: table.append(step, wall, token) ? "Expired" : "Lost" }
     },
 
     finish({ exit, runId, status, token, wall }) {
