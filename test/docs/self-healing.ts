@@ -6,8 +6,11 @@ import type * as Failover from "@firebreak/core/Failover"
 import * as Healing from "@firebreak/core/Healing"
 import * as HealthCheck from "@firebreak/core/HealthCheck"
 import * as Restartable from "@firebreak/core/Restartable"
+import * as SqlHealingStore from "@firebreak/sql/SqlHealingStore"
+import * as SqlStore from "@firebreak/sql/SqlStore"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 
 declare const pool: { readonly ping: Effect.Effect<void, string>; readonly reset: Effect.Effect<void> }
 declare const failover: Pick<Failover.Failover<unknown>, "remedy">
@@ -30,6 +33,19 @@ export const HealingLive = Healing.layer({
   },
   escalate: (escalation) => page(escalation) // the history, the remedies tried, the reason
 })
+// #endregion
+
+declare const exit: Effect.Effect<void>
+
+// #region usage
+export const DurableHealingLive = Healing.layer({
+  name: "worker-1", // one row each: healers that share a database need names of their own
+  checks: { memory: HealthCheck.heap({ below: 0.9 }) },
+  remedies: { memory: [Healing.remedy("exit", exit, { attempts: 3, cooldown: "1 minute" })] }
+}).pipe(
+  Layer.provide(SqlHealingStore.layer), // of @firebreak/sql
+  Layer.provide(SqlStore.layerSqlite({ filename: "data/worker.db" }))
+)
 // #endregion
 
 declare const prices: { readonly invalidateAll: Effect.Effect<void> }

@@ -9,7 +9,6 @@ import * as HealingStore from "@firebreak/core/HealingStore"
 import { StoreError } from "@firebreak/core/StoreError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 
 /**

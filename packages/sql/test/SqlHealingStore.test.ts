@@ -26,7 +26,7 @@ describe("SqlHealingStore", () => {
         const code = yield* child.exit
         printed.push(code === null ? ["killed"] : child.lines)
       }
-      assert.deepStrictEqual(printed, [["killed"], ["killed"], ["escalated", "called"], ["escalated"]])
+      assert.deepStrictEqual(printed, [["killed"], ["killed"], ["called", "escalated"], ["escalated"]])
     }), 30_000)
 
   it.scopedLive("tells of a snapshot that it cannot read", () =>
