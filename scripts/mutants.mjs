@@ -348,6 +348,21 @@ const mutants = [
       "HealingState"
     ]
   ],
+  [
+    "healing: an attempt counts once it was made",
+    "HealingLoop.ts",
+    "yield* this.keep\n      let latest = report\n",
+    "let latest = report\n",
+    ["HealingStore"]
+  ],
+  [
+    "healing: what was tried before is written over unread",
+    "internal/healingMemory.ts",
+    "if (!isRead || ",
+    "if (",
+    ["HealingStore"]
+  ],
+  ["options: what is mistyped is passed over", "InvalidOption.ts", "!Object.hasOwn(shape, key)", "false", ["options"]],
   ["healing: no cooldown", "HealingState.ts", "!(now - use.lastAt >= remedy.cooldown)", "false", ["HealingWorlds"]],
   [
     "healing: acts after it called people",

@@ -63,7 +63,7 @@ export const make = (options: Options): Effect.Effect<Registry> => {
   const { idleFor, name, ...rest } = options
   Check.name("CircuitBreakerRegistry", "name", name)
   // the options of the breakers are checked now, not with the first key
-  CircuitBreaker.make({ ...rest, name })
+  void CircuitBreaker.make({ ...rest, name })
   const idle = Check.millis("CircuitBreakerRegistry", "idleFor", idleFor ?? defaults.idleFor, { min: 1 })
   const entries = new Map<string, { readonly breaker: CircuitBreaker.CircuitBreaker; usedAt: number }>()
   let sweptAt = -Infinity

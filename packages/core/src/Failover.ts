@@ -296,7 +296,7 @@ export const layer = <I, S extends Swappable<S>, E1, R1, E2 = never, R2 = never,
 ): Layer.Layer<I | Of<I>, E1 | E2, R1 | R2 | R> => {
   const name = options.name ?? tag.key
   // names and numbers are checked now, not when the layer is built
-  make<unknown>({ ...options, check: undefined, name, primary: undefined })
+  void make<unknown>({ ...options, check: undefined, name, primary: undefined })
   return Layer.scopedContext(Effect.gen(function*() {
     const service = <E, R>(layer: Layer.Layer<I, E, R>) =>
       Effect.map(Layer.build(Layer.fresh(layer)), (context) => Context.get(context, tag))

@@ -128,12 +128,15 @@ export const known = <O extends object>(module: string, given: O, options: Shape
     throw new InvalidOption(`${module}: options must be an object, got ${show(given)}`)
   }
   const shape: Readonly<Record<string, true | object>> = options
-  for (const [key, value] of Object.entries(given)) {
+  // steps and answers are made often, and this is the fastest way
+  for (const key in given) {
     if (!Object.hasOwn(shape, key)) {
       throw new InvalidOption(`${module}: there is no option ${show(key)}, there are ${Object.keys(shape).join(", ")}`)
     }
     const words = shape[key]!
-    if (words !== true && value !== undefined && !(typeof value === "string" && Object.hasOwn(words, value))) {
+    if (words === true) continue
+    const value: unknown = given[key]
+    if (value !== undefined && !(typeof value === "string" && Object.hasOwn(words, value))) {
       const allowed = Object.keys(words).map(show).join(", ")
       throw new InvalidOption(`${module}: ${key} must be one of ${allowed}, got ${show(value)}`)
     }
