@@ -287,6 +287,7 @@ export const defaults = { ...workflowDefaults, ...runsDefaults, poll: "1 second"
  * @category layers
  */
 export const layerEngineWith = (options: EngineOptions): Layer.Layer<CheckpointEngine, never, CheckpointStore> => {
+  Check.known("Checkpoint.layerEngine", options, { name: true, poll: true })
   const name = Check.name("Checkpoint.layerEngine", "name", options.name ?? "store")
   const poll = Duration.millis(
     Check.millis("Checkpoint.layerEngine", "poll", options.poll ?? defaults.poll, { min: 1 })

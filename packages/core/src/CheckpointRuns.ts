@@ -44,8 +44,10 @@ export const load = (runId: string): Effect.Effect<Option.Option<Progress>, Stor
  */
 export const list = (
   filter?: Filter
-): Effect.Effect<ReadonlyArray<Run>, StoreError | Unsupported, CheckpointEngine> =>
-  Effect.flatMap(CheckpointEngine, (engine) => engine.list(filter))
+): Effect.Effect<ReadonlyArray<Run>, StoreError | Unsupported, CheckpointEngine> => {
+  if (filter !== undefined) Check.known("Checkpoint.list", filter, knownOfFilter)
+  return Effect.flatMap(CheckpointEngine, (engine) => engine.list(filter))
+}
 
 /**
  * Asks a run to stop, from whatever process. Its owner interrupts it, at once in its own process and at the next renewal
@@ -58,8 +60,10 @@ export const list = (
 export const cancel = (
   runId: string,
   options: { readonly reason: string }
-): Effect.Effect<Cancelled, StoreError, CheckpointEngine> =>
-  Effect.flatMap(CheckpointEngine, (engine) => engine.cancel({ runId, reason: options.reason }))
+): Effect.Effect<Cancelled, StoreError, CheckpointEngine> => {
+  Check.known("Checkpoint.cancel", options, { reason: true })
+  return Effect.flatMap(CheckpointEngine, (engine) => engine.cancel({ runId, reason: options.reason }))
+}
 
 /**
  * Sends a signal to a run by its id; `send` of a workflow knows the type of what it sends.
@@ -126,6 +130,7 @@ export const clear = (runId: string): Effect.Effect<boolean, StoreError | Unsupp
 export const prune = (
   options: { readonly olderThan: Duration.DurationInput }
 ): Effect.Effect<number, StoreError | Unsupported, CheckpointEngine> => {
+  Check.known("Checkpoint.prune", options, { olderThan: true })
   const olderThan = Duration.millis(Check.millis("Checkpoint.prune", "olderThan", options.olderThan))
   return Effect.flatMap(CheckpointEngine, (engine) => engine.prune({ olderThan }))
 }
@@ -150,10 +155,11 @@ export const verify: Effect.Effect<ReadonlyArray<Damage>, StoreError | Unsupport
  * @since 0.1.0
  * @category resuming
  */
-export const resumeAll = (options?: {
+export const resumeAll = (options: {
   readonly concurrency?: number | undefined
-}): Effect.Effect<ReadonlyArray<Resumed>, StoreError, CheckpointEngine> => {
-  const concurrency = concurrencyOf("Checkpoint.resumeAll", options?.concurrency)
+} = {}): Effect.Effect<ReadonlyArray<Resumed>, StoreError, CheckpointEngine> => {
+  Check.known("Checkpoint.resumeAll", options, { concurrency: true })
+  const concurrency = concurrencyOf("Checkpoint.resumeAll", options.concurrency)
   return Effect.flatMap(CheckpointEngine, (engine) => engine.resumeAll({ concurrency }))
 }
 
@@ -164,12 +170,13 @@ export const resumeAll = (options?: {
  * @since 0.1.0
  * @category layers
  */
-export const layerResume = (options?: {
+export const layerResume = (options: {
   readonly every?: Duration.DurationInput | undefined
   readonly concurrency?: number | undefined
-}): Layer.Layer<never, never, CheckpointEngine> => {
-  const every = Check.millis("Checkpoint.layerResume", "every", options?.every ?? runsDefaults.resumeEvery, { min: 1 })
-  const concurrency = concurrencyOf("Checkpoint.layerResume", options?.concurrency)
+} = {}): Layer.Layer<never, never, CheckpointEngine> => {
+  Check.known("Checkpoint.layerResume", options, { every: true, concurrency: true })
+  const every = Check.millis("Checkpoint.layerResume", "every", options.every ?? runsDefaults.resumeEvery, { min: 1 })
+  const concurrency = concurrencyOf("Checkpoint.layerResume", options.concurrency)
   return Layer.scopedDiscard(Effect.gen(function*() {
     const engine = yield* CheckpointEngine
     const failing = new Map<string, { readonly times: number; readonly notBefore: number }>()
@@ -201,9 +208,10 @@ export const layerRetention = (options: {
   readonly olderThan: Duration.DurationInput
   readonly every?: Duration.DurationInput | undefined
 }): Layer.Layer<never, never, CheckpointEngine> => {
+  Check.known("Checkpoint.layerRetention", options, { olderThan: true, every: true })
   const every = Check.millis("Checkpoint.layerRetention", "every", options.every ?? runsDefaults.pruneEvery, { min: 1 })
   const once = Effect.catchAll(
-    prune(options),
+    prune({ olderThan: options.olderThan }),
     (error) => Effect.logWarning("Checkpoint.layerRetention: runs were not pruned", error)
   )
   return Layer.scopedDiscard(Effect.forkScoped(Effect.repeat(once, Schedule.spaced(every))))
@@ -212,6 +220,18 @@ export const layerRetention = (options: {
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+const knownOfFilter: Check.Shape<Filter> = {
+  workflow: true,
+  status: { running: true, succeeded: true, failed: true, cancelled: true, dead: true },
+  key: true,
+  keyPrefix: true,
+  parent: true,
+  createdFrom: true,
+  createdBefore: true,
+  after: true,
+  limit: true
+}
 
 const concurrencyOf = (module: string, concurrency: number = runsDefaults.concurrency): number =>
   Check.whole(module, "concurrency", concurrency, { min: 1 })

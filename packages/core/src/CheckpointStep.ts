@@ -6,9 +6,11 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import type * as Schema from "effect/Schema"
 import { CurrentRun } from "./CheckpointEngine.js"
 import { outcomesOf, stepName } from "./internal/checkpointCodec.js"
+import * as Check from "./internal/options.js"
 import { voided } from "./internal/outcomeCodec.js"
 
 /**
@@ -98,7 +100,9 @@ export const step = <
   Schema.Schema.Type<Error>,
   R | ProbeR | UndoR | CurrentRun | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
 > => {
+  Check.known("Checkpoint.step", options, known)
   const { compensate, error, onInDoubt = "retry", success } = options
+  if (onInDoubt !== "retry") checkInDoubt(onInDoubt)
   const request = {
     name: stepName("Checkpoint.step", name),
     outcomes: outcomesOf(success, error),
@@ -142,6 +146,7 @@ export const transaction = <
   Schema.Schema.Type<Error>,
   R | UndoR | CurrentRun | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
 > => {
+  Check.known("Checkpoint.transaction", options, knownOfTransaction)
   const { compensate, error, success } = options
   const request = {
     name: stepName("Checkpoint.transaction", name),
@@ -180,3 +185,16 @@ export const compensate = <R>(
   const request = { name: stepName("Checkpoint.compensate", name), undo: undo as Effect.Effect<void, never, R> }
   return Effect.flatMap(CurrentRun, (run) => run.compensate(request))
 }
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const knownOfTransaction = { success: true, error: true, compensate: true } as const
+
+const known = { ...knownOfTransaction, onInDoubt: true } as const
+
+const checkInDoubt = (onInDoubt: "retry" | "escalate" | { readonly probe: unknown }): void =>
+  Predicate.isRecord(onInDoubt)
+    ? Check.known("Checkpoint.step.onInDoubt", onInDoubt, { probe: true })
+    : Check.known("Checkpoint.step", { onInDoubt }, { onInDoubt: { retry: true, escalate: true } })

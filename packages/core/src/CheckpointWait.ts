@@ -71,6 +71,7 @@ export const signal = <Success extends Schema.Schema.Any = typeof Schema.Void>(
 > => {
   type A = Schema.Schema.Type<Success>
   type R = Schema.Schema.Context<Success>
+  Check.known("Checkpoint.signal", options, { success: true, within: true })
   const request = {
     name: stepName("Checkpoint.signal", name),
     within: Option.map(

@@ -169,6 +169,7 @@ export const workflow = <
       `Checkpoint.workflow: name must have no "/" and not be "${simple}", got ${JSON.stringify(name)}`
     )
   }
+  Check.known(module, options, { ...knownOfRun, payload: true, key: true, signals: true })
   return define(name, options, body)
 }
 
@@ -216,6 +217,7 @@ export const run: {
     | readonly [RunOptions<Schema.Schema.Any, Schema.Schema.All>, Effect.Effect<any, any, any>]
 ) => {
   const [options, program] = rest.length === 1 ? [{}, rest[0]] as const : rest
+  Check.known("Checkpoint.run", options, knownOfRun)
   return define(simple, { ...options, payload: Schema.Void, key: () => id }, () => program).run(undefined)
 }
 
@@ -227,6 +229,16 @@ export const run: {
 const simple = "run"
 
 const module = "Checkpoint.workflow"
+
+const knownOfRun = {
+  success: true,
+  error: true,
+  lease: true,
+  deadline: true,
+  maxRecoveries: true,
+  version: true,
+  accepts: true
+} as const
 
 const define = <
   Payload extends Schema.Schema.Any,

@@ -57,6 +57,33 @@ const rows: ReadonlyArray<Row> = [
   { module: "Chaos.latency", of: "Chaos", make: (_) => datadog.latency({ delay: "1 second", from: 0, ..._ }) },
   { module: "Chaos.outcome", of: "Chaos", make: (_) => datadog.outcome({ value: () => 1, until: 1, ..._ }) },
   { module: "Chaos.hang", of: "Chaos", make: (_) => datadog.hang(_) },
+  {
+    module: "Checkpoint.workflow",
+    make: (_) => core.Checkpoint.workflow("a", { payload: Schema.String, key: (a) => a, ..._ }, () => Effect.void)
+  },
+  { module: "Checkpoint.run", make: (_) => core.Checkpoint.run("a", { lease: "1 minute", ..._ }, Effect.void) },
+  {
+    module: "Checkpoint.step",
+    make: (_) => core.Checkpoint.step("a", { success: Schema.Void, ..._ }, Effect.void),
+    words: { onInDoubt: ["retry", "escalate"] }
+  },
+  {
+    module: "Checkpoint.step.onInDoubt",
+    make: (_) => core.Checkpoint.step("a", { onInDoubt: { probe: Effect.succeedNone, ..._ } }, Effect.void)
+  },
+  { module: "Checkpoint.transaction", make: (_) => core.Checkpoint.transaction("a", _, Effect.void) },
+  { module: "Checkpoint.signal", make: (_) => core.Checkpoint.signal("a", _) },
+  { module: "Checkpoint.cancel", make: (_) => core.Checkpoint.cancel("a", { reason: "no", ..._ }) },
+  {
+    module: "Checkpoint.list",
+    make: (_) => core.Checkpoint.list(_),
+    words: { status: ["running", "succeeded", "failed", "cancelled", "dead"] }
+  },
+  { module: "Checkpoint.prune", make: (_) => core.Checkpoint.prune({ olderThan: "1 day", ..._ }) },
+  { module: "Checkpoint.resumeAll", make: (_) => core.Checkpoint.resumeAll(_) },
+  { module: "Checkpoint.layerResume", make: (_) => core.Checkpoint.layerResume(_) },
+  { module: "Checkpoint.layerRetention", make: (_) => core.Checkpoint.layerRetention({ olderThan: "1 day", ..._ }) },
+  { module: "Checkpoint.layerEngine", make: (_) => core.Checkpoint.layerEngineWith(_) },
   { module: "CircuitBreaker", make: (_) => core.CircuitBreaker.make({ name: "a", ..._ }) },
   { module: "CircuitBreaker", make: (_) => core.CircuitBreaker.Tag("a")<"a">().layer(_) },
   {
@@ -243,7 +270,7 @@ describe("options", () => {
     const known = new Set(rows.map(({ module, of }) => of ?? module.split(".")[0]!))
     const withDefaults = Object.entries(core).filter(([, module]) => "defaults" in module).map(([name]) => name)
     // these take no options, or not under that name
-    const others = ["Checkpoint", "CheckpointWorkflow", "Escalation", "Health", "Idempotency", "IdempotencyStore"]
+    const others = ["CheckpointWorkflow", "Escalation", "Health", "Idempotency", "IdempotencyStore"]
     expect(withDefaults.filter((name) => !known.has(name))).toEqual(others)
   })
 
