@@ -6,7 +6,6 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import type * as Schema from "effect/Schema"
 import { CurrentRun } from "./CheckpointEngine.js"
 import { outcomesOf, stepName } from "./internal/checkpointCodec.js"
@@ -102,7 +101,7 @@ export const step = <
 > => {
   Check.known("Checkpoint.step", options, known)
   const { compensate, error, onInDoubt = "retry", success } = options
-  if (onInDoubt !== "retry") checkInDoubt(onInDoubt)
+  if (onInDoubt !== "retry") Check.doubt("Checkpoint.step", "onInDoubt", onInDoubt)
   const request = {
     name: stepName("Checkpoint.step", name),
     outcomes: outcomesOf(success, error),
@@ -193,8 +192,3 @@ export const compensate = <R>(
 const knownOfTransaction = { success: true, error: true, compensate: true } as const
 
 const known = { ...knownOfTransaction, onInDoubt: true } as const
-
-const checkInDoubt = (onInDoubt: "retry" | "escalate" | { readonly probe: unknown }): void =>
-  Predicate.isRecord(onInDoubt)
-    ? Check.known("Checkpoint.step.onInDoubt", onInDoubt, { probe: true })
-    : Check.known("Checkpoint.step", { onInDoubt }, { onInDoubt: { retry: true, escalate: true } })
