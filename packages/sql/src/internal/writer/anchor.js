@@ -311,12 +311,10 @@ export const make = (filename) => {
      * Adds what was committed, within `late` milliseconds: a line makes the next flush of the database take half as long
      * again, so commits that follow each other share one.
      *
-     * @param {ReadonlyMap<string, Entry>} advanced
-     * @param {number} token the last that was given, or 0
+     * @param {Iterable<Entry>} entries
      */
-    advance(advanced, token) {
-      for (const [runId, entry] of advanced) waiting.set(runId, entry)
-      if (token > 0) waiting.set("", ["token", token])
+    advance(entries) {
+      for (const entry of entries) waiting.set(entry[0] === "run" ? entry[1] : "", entry)
       if (waiting.size > 0) soon ??= setTimeout(flush, late).unref()
     },
 

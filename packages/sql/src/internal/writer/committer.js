@@ -66,7 +66,8 @@ export const make = (db, table, { compacts, filename, owner }) => {
     anchor.retract([...gone], gone.size === 0 ? 0 : Number(token.get()))
     if (compacts && anchor.isLarge()) anchor.compact()
     commitNow.run()
-    anchor.advance(advanced, lastToken)
+    anchor.advance(advanced.values())
+    if (lastToken > 0) anchor.advance([["token", lastToken]])
     for (const runId of gone) table.isolated.delete(runId)
     for (const runIds of [advanced.keys(), begun, gone]) {
       for (const runId of runIds) {

@@ -46,7 +46,7 @@ export const make = (db, { nextToken }, table) => {
   )
   const signal = db.prepare("SELECT 1 FROM firebreak_signal WHERE run_id = ? AND name = ?")
   const cancel = db.prepare("UPDATE firebreak_run SET cancelled = ?, cancel_hash = ?, updated_at = ? WHERE id = ?")
-  const fence = db.prepare("UPDATE firebreak_run SET token = ? WHERE id = ? AND owner IS NOT NULL")
+  const fence = db.prepare("UPDATE firebreak_run SET token = ? WHERE id = ?")
   const requeue = db.prepare(
     `UPDATE firebreak_run SET status = 'running', exit_hash = NULL, completed_at = NULL, stalls = 0, updated_at = ?
      WHERE run_id = ? AND status = 'dead'`
@@ -109,9 +109,10 @@ export const make = (db, { nextToken }, table) => {
       }
       const { branch, kind, startedAt } = started
       const seq = (progress.steps.at(-1)?.seq ?? -1) + 1
-      table.append({ runId, seq, name, kind, branch, exit, startedAt, endedAt: wall }, wall, token, "free")
+      const step = { runId, seq, name, kind, branch, exit, startedAt, endedAt: wall }
+      const settled = table.append(step, wall, token, "free")
       table.heads.delete(runId)
-      return true
+      return settled
     },
 
     requeue({ runId, wall }) {
