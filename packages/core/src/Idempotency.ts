@@ -190,6 +190,7 @@ export const make = <
   Schema.Schema.Type<Error> | E | ProbeE | Failure<InFlight>,
   R | ProbeR | Schema.Schema.Context<Payload> | Schema.Schema.Context<Success> | Schema.Schema.Context<Error>
 > => {
+  Check.known("Idempotency.make", options, { ...known, payload: true, key: true })
   const settings = resolve("Idempotency.make", operation, options)
   const outcome = codec(
     settings.fault,
@@ -266,6 +267,7 @@ export const once = <
   Schema.Schema.Type<Error> | E | ProbeE | Failure<InFlight>,
   R | ProbeR | Schema.Schema.Context<Success> | Schema.Schema.Context<Error> | IdempotencyStore
 > => {
+  Check.known("Idempotency.once", options, knownOfOnce)
   const settings = resolve("Idempotency.once", options.operation, options)
   const outcome = codec(
     settings.fault,
@@ -409,8 +411,10 @@ export const get = ({ key, operation, scope }: Key): Effect.Effect<
  * @since 0.1.0
  * @category records
  */
-export const list = (filter?: Filter): Effect.Effect<ReadonlyArray<Record>, StoreError, IdempotencyStore> =>
-  Effect.flatMap(IdempotencyStore, (store) => Effect.flatMap(within(filter), store.list))
+export const list = (filter?: Filter): Effect.Effect<ReadonlyArray<Record>, StoreError, IdempotencyStore> => {
+  const resolved = within("Idempotency.list", filter)
+  return Effect.flatMap(IdempotencyStore, (store) => Effect.flatMap(resolved, store.list))
+}
 
 /**
  * Forgets what has ended or is in doubt, so that the next call runs; never what is in progress. Returns how many.
@@ -418,8 +422,10 @@ export const list = (filter?: Filter): Effect.Effect<ReadonlyArray<Record>, Stor
  * @since 0.1.0
  * @category records
  */
-export const reset = (filter?: Filter): Effect.Effect<number, StoreError, IdempotencyStore> =>
-  Effect.flatMap(IdempotencyStore, (store) => Effect.flatMap(within(filter), store.reset))
+export const reset = (filter?: Filter): Effect.Effect<number, StoreError, IdempotencyStore> => {
+  const resolved = within("Idempotency.reset", filter)
+  return Effect.flatMap(IdempotencyStore, (store) => Effect.flatMap(resolved, store.reset))
+}
 
 /**
  * Forgets outcomes past their retention in every scope, never what is in progress or in doubt. Returns how many.
@@ -445,22 +451,44 @@ interface Resolved {
   readonly inFlight: "wait" | "fail"
 }
 
-const resolve = <E>(module: string, operation: string, settings: Settings<E>): Resolved => ({
-  operation: Check.name(module, "operation", operation),
-  fault: (part, path, detail) => new CodecError({ operation, part, path, detail }),
-  // asked only about errors of the body that are no rejections, and those are E
-  classify: (settings.classify ?? (() => "failed")) as (error: unknown) => Classification,
-  lease: Duration.millis(Check.millis(module, "lease", settings.lease ?? defaults.lease, { min: 10 })),
-  retention: Duration.millis(Check.millis(module, "retention", settings.retention ?? defaults.retention)),
-  inFlight: settings.inFlight ?? defaults.inFlight
-})
+const known = {
+  classify: true,
+  lease: true,
+  retention: true,
+  inFlight: { wait: true, fail: true },
+  success: true,
+  error: true,
+  onUnknown: true
+} as const
 
-const within = (filter: Filter | undefined): Effect.Effect<StoreFilter> =>
-  Effect.map(currentScope, (current) => ({
-    scope: filter?.scope === everyScope ? undefined : filter?.scope ?? current,
-    operation: filter?.operation,
-    key: filter?.key
+const knownOfOnce = { ...known, operation: true, key: true, payload: true } as const
+
+const resolve = <E>(
+  module: string,
+  operation: string,
+  settings: Settings<E> & { readonly onUnknown?: unknown }
+): Resolved => {
+  if (settings.onUnknown !== undefined) Check.doubt(module, "onUnknown", settings.onUnknown)
+  return {
+    operation: Check.name(module, "operation", operation),
+    fault: (part, path, detail) => new CodecError({ operation, part, path, detail }),
+    // asked only about errors of the body that are no rejections, and those are E
+    classify: (settings.classify ?? (() => "failed")) as (error: unknown) => Classification,
+    lease: Duration.millis(Check.millis(module, "lease", settings.lease ?? defaults.lease, { min: 10 })),
+    retention: Duration.millis(Check.millis(module, "retention", settings.retention ?? defaults.retention)),
+    inFlight: settings.inFlight ?? defaults.inFlight
+  }
+}
+
+/** A filter with a mistyped field would be of more records than were meant. */
+const within = (module: string, filter: Filter = {}): Effect.Effect<StoreFilter> => {
+  Check.known(module, filter, { scope: true, operation: true, key: true })
+  return Effect.map(currentScope, (current) => ({
+    scope: filter.scope === everyScope ? undefined : filter.scope ?? current,
+    operation: filter.operation,
+    key: filter.key
   }))
+}
 
 /** Answers at once what has been completed; otherwise makes what is to run and goes to the store. */
 const start = <A, E, R, E2, R2, E3, R3>(

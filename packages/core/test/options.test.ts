@@ -173,6 +173,25 @@ const rows: ReadonlyArray<Row> = [
   { module: "HealthCheck", make: (_) => core.HealthCheck.breakers([], _) },
   { module: "Hedge", make: (_) => core.Hedge.make({ name: "a", ..._ }) },
   { module: "Hedge.quantile", of: "Hedge", make: (_) => core.Hedge.quantile(0.9, _) },
+  {
+    module: "Idempotency.make",
+    make: (_) => core.Idempotency.make("a", { payload: Schema.String, key: (a) => a, ..._ }, () => Effect.void),
+    words: { inFlight: ["wait", "fail"], onUnknown: ["retry", "escalate"] }
+  },
+  {
+    module: "Idempotency.make.onUnknown",
+    make: (_) => {
+      const onUnknown = { probe: () => Effect.succeedNone, ..._ }
+      return core.Idempotency.make("a", { payload: Schema.String, key: (a) => a, onUnknown }, () => Effect.void)
+    }
+  },
+  {
+    module: "Idempotency.once",
+    make: (_) => core.Idempotency.once({ operation: "a", key: "a", ..._ }, Effect.void),
+    words: { inFlight: ["wait", "fail"], onUnknown: ["retry", "escalate"] }
+  },
+  { module: "Idempotency.list", make: (_) => core.Idempotency.list({ operation: "a", ..._ }) },
+  { module: "Idempotency.reset", make: (_) => core.Idempotency.reset({ operation: "a", key: "a", ..._ }) },
   { module: "LimitStrategy.gradient2", of: "LimitStrategy", make: (_) => core.LimitStrategy.gradient2(_) },
   { module: "LimitStrategy.aimd", of: "LimitStrategy", make: (_) => core.LimitStrategy.aimd(_) },
   { module: "LoopGuard", make: (_) => core.LoopGuard.make({ name: "a", ..._ }) },
@@ -270,7 +289,7 @@ describe("options", () => {
     const known = new Set(rows.map(({ module, of }) => of ?? module.split(".")[0]!))
     const withDefaults = Object.entries(core).filter(([, module]) => "defaults" in module).map(([name]) => name)
     // these take no options, or not under that name
-    const others = ["CheckpointWorkflow", "Escalation", "Health", "Idempotency", "IdempotencyStore"]
+    const others = ["CheckpointWorkflow", "Escalation", "Health", "IdempotencyStore"]
     expect(withDefaults.filter((name) => !known.has(name))).toEqual(others)
   })
 
