@@ -52,9 +52,9 @@ export interface ClientOptions {
   readonly connections?: number | undefined
   /** How often the database is asked for work, and for runs that somebody waits for. Default 1 second. */
   readonly poll?: Duration.DurationInput | undefined
-  /** How often the runners that there are are looked up. Default 1 second. */
+  /** How often the runners that there are are looked up. Default 500 milliseconds. */
   readonly assignments?: Duration.DurationInput | undefined
-  /** How long a runner that is not heard of keeps its runs, in whole seconds; the same everywhere. Default 6 seconds. */
+  /** How long a runner that is not heard of keeps its runs, in whole seconds; the same everywhere. Default 5 seconds. */
   readonly expiration?: Duration.DurationInput | undefined
 }
 
@@ -67,7 +67,7 @@ export interface Options extends ClientOptions {
   readonly runner: Address
   /** Where it listens. Default: as `runner`. */
   readonly listen?: Address | undefined
-  /** How often it says that it is alive; at most a third of `expiration`. Default 2 seconds. */
+  /** How often it says that it is alive; at most a third of `expiration`. Default 1 second. */
   readonly refresh?: Duration.DurationInput | undefined
   /** How often runners look after each other. Default 2 seconds. */
   readonly ping?: Duration.DurationInput | undefined
@@ -82,9 +82,9 @@ export interface Options extends ClientOptions {
 export const defaults = {
   connections: 10,
   poll: "1 second",
-  assignments: "1 second",
-  expiration: "6 seconds",
-  refresh: "2 seconds",
+  assignments: "500 millis",
+  expiration: "5 seconds",
+  refresh: "1 second",
   ping: "2 seconds",
   shutdown: "10 seconds"
 } as const
