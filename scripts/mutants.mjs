@@ -1,11 +1,11 @@
-// Plants bugs, one at a time, in a copy of @firebreak/core, and runs the tests that should notice.
+// Plants bugs, one at a time, in copies of @firebreak/core and @firebreak/sql, and runs the tests that should notice.
 //   pnpm test:mutants            all of them
-//   pnpm test:mutants --quick    every third, as CI does
+//   pnpm test:mutants --quick    every third of those of core, as CI does
 //   pnpm test:mutants NAME ...   those whose name contains NAME
 import { spawnSync } from "node:child_process"
 import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 
-/** [what is wrong, file, text, what it becomes, tests] */
+/** [what is wrong, file, text, what it becomes, tests]; the file in packages/core/src, or `sql:` and in packages/sql/src */
 const mutants = [
   [
     "breaker: a result of another epoch counts",
@@ -433,12 +433,54 @@ const mutants = [
     [
       "LoopGuard"
     ]
+  ],
+  [
+    "sqlite: who was taken over may still record",
+    "sql:internal/writer/runTable.js",
+    "WHERE id = ? AND token = ? AND (owner IS NOT NULL OR ?)",
+    "WHERE id = ? AND ? IS NOT NULL AND (owner IS NOT NULL OR ?)",
+    ["threads"]
+  ],
+  [
+    "sqlite: a recorded step stays in doubt",
+    "sql:internal/writer/runTable.js",
+    "if (begun) removeStarted.run(run, name)",
+    "",
+    ["threads"]
+  ],
+  [
+    "sqlite: a thread does not tell the other of a step that it began",
+    "sql:internal/writer/runTable.js",
+    "changes.begun.add(runId)",
+    "",
+    ["threads"]
+  ],
+  [
+    "sqlite: a thread does not tell the other of a step that it recorded",
+    "sql:internal/writer/committer.js",
+    "for (const runIds of [advanced.keys(), begun, gone]) {",
+    "for (const runIds of [begun, gone]) {",
+    ["threads"]
+  ],
+  [
+    "sqlite: the anchor does not hear of what was committed",
+    "sql:internal/writer/committer.js",
+    "anchor.advance(advanced.values())",
+    "",
+    ["SqlStore"]
+  ],
+  [
+    "sqlite: a deleted run is still in the anchor",
+    "sql:internal/writer/committer.js",
+    "anchor.retract([...gone], gone.size === 0 ? 0 : Number(token.get()))",
+    "",
+    ["SqlStore"]
   ]
 ]
 
 const [first, ...rest] = process.argv.slice(2)
 const wanted = first === "--quick"
-  ? mutants.filter((_, i) => i % 3 === 0)
+  ? mutants.filter(([, file], i) => i % 3 === 0 && !file.startsWith("sql:"))
   : first === undefined
   ? mutants
   : mutants.filter(([name]) => [first, ...rest].some((part) => name.includes(part)))
@@ -447,15 +489,20 @@ if (wanted.length === 0) {
   process.exit(2)
 }
 
-const copy = ".tsbuild/mutants/core"
-rmSync(copy, { recursive: true, force: true })
-mkdirSync(copy, { recursive: true })
-for (const part of ["src", "test", "package.json", "vitest.config.ts"]) {
-  cpSync(`packages/core/${part}`, `${copy}/${part}`, { recursive: true })
+for (const name of ["core", "sql"]) {
+  const copy = `.tsbuild/mutants/${name}`
+  rmSync(copy, { recursive: true, force: true })
+  mkdirSync(copy, { recursive: true })
+  for (const part of ["src", "test", "package.json", "vitest.config.ts"]) {
+    cpSync(`packages/${name}/${part}`, `${copy}/${part}`, { recursive: true })
+  }
+  symlinkSync(`${process.cwd()}/packages/${name}/node_modules`, `${copy}/node_modules`)
 }
-symlinkSync(`${process.cwd()}/packages/core/node_modules`, `${copy}/node_modules`)
 let survived = 0
-for (const [name, file, text, replacement, tests] of wanted) {
+for (const [name, place, text, replacement, tests] of wanted) {
+  const isSql = place.startsWith("sql:")
+  const copy = `.tsbuild/mutants/${isSql ? "sql" : "core"}`
+  const file = isSql ? place.slice(4) : place
   const path = `${copy}/src/${file}`
   const original = readFileSync(path, "utf8")
   if (!original.includes(text)) {

@@ -42,7 +42,7 @@ describe("SqliteClient", () => {
       yield* Effect.forEach(ids, (id) => begin(client, id), { concurrency: "unbounded" })
       const { requests, transactions } = client.stats()
       assert.strictEqual(requests, 500)
-      assert.isAtMost(transactions, 20)
+      assert.isAtMost(transactions, 32)
     }))
 
   it.scoped("fails only the request that is at fault, of all those in one transaction", () =>
