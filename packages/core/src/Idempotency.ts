@@ -22,8 +22,9 @@ import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { CodecError, type InProgress, type KeyReused, type OutcomeUnknown } from "./IdempotencyError.js"
+import type { Key } from "./IdempotencyRecords.js"
 import type { Classification } from "./IdempotencyState.js"
-import { type Filter as StoreFilter, IdempotencyStore, type Record } from "./IdempotencyStore.js"
+import type { IdempotencyStore } from "./IdempotencyStore.js"
 import * as Action_ from "./internal/action.js"
 import { canonicalJson } from "./internal/canonicalJson.js"
 import { sha256 } from "./internal/hash.js"
@@ -45,6 +46,14 @@ export * from "./DesiredState.js"
  * @category errors
  */
 export * from "./IdempotencyError.js"
+
+/**
+ * What is stored of actions: looked at, reset and pruned.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export * from "./IdempotencyRecords.js"
 
 export {
   /**
@@ -357,87 +366,6 @@ export type CurrentKey = Action_.CurrentKey
  */
 export const downstreamKey = (id: Key): string => Action_.downstreamKey({ scope: "", ...id })
 
-/**
- * Names one record; without `scope` in the current one.
- *
- * @since 0.1.0
- * @category records
- */
-export interface Key {
-  readonly operation: string
-  readonly key: string
-  readonly scope?: string
-}
-
-/**
- * Which records: of one operation or of all, one key or all; without `scope` in the current one.
- *
- * @since 0.1.0
- * @category records
- */
-export interface Filter {
-  readonly scope?: string | typeof everyScope | undefined
-  readonly operation?: string | undefined
-  readonly key?: string | undefined
-}
-
-/**
- * For a `Filter`: records whosever they are.
- *
- * @since 0.1.0
- * @category records
- */
-export const everyScope: unique symbol = Symbol.for("@firebreak/core/Idempotency/everyScope")
-
-/**
- * The record of one key.
- *
- * @since 0.1.0
- * @category records
- */
-export const get = ({ key, operation, scope }: Key): Effect.Effect<
-  Option.Option<Record>,
-  StoreError,
-  IdempotencyStore
-> =>
-  Effect.flatMap(
-    IdempotencyStore,
-    (store) => Effect.flatMap(currentScope, (current) => store.get({ scope: scope ?? current, operation, key }))
-  )
-
-/**
- * Records in order of their start.
- *
- * @since 0.1.0
- * @category records
- */
-export const list = (filter?: Filter): Effect.Effect<ReadonlyArray<Record>, StoreError, IdempotencyStore> => {
-  const resolved = within("Idempotency.list", filter)
-  return Effect.flatMap(IdempotencyStore, (store) => Effect.flatMap(resolved, store.list))
-}
-
-/**
- * Forgets what has ended or is in doubt, so that the next call runs; never what is in progress. Returns how many.
- *
- * @since 0.1.0
- * @category records
- */
-export const reset = (filter?: Filter): Effect.Effect<number, StoreError, IdempotencyStore> => {
-  const resolved = within("Idempotency.reset", filter)
-  return Effect.flatMap(IdempotencyStore, (store) => Effect.flatMap(resolved, store.reset))
-}
-
-/**
- * Forgets outcomes past their retention in every scope, never what is in progress or in doubt. Returns how many.
- *
- * @since 0.1.0
- * @category records
- */
-export const prune: Effect.Effect<number, StoreError, IdempotencyStore> = Effect.flatMap(
-  IdempotencyStore,
-  (store) => store.prune
-)
-
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
@@ -478,16 +406,6 @@ const resolve = <E>(
     retention: Duration.millis(Check.millis(module, "retention", settings.retention ?? defaults.retention)),
     inFlight: settings.inFlight ?? defaults.inFlight
   }
-}
-
-/** A filter with a mistyped field would be of more records than were meant. */
-const within = (module: string, filter: Filter = {}): Effect.Effect<StoreFilter> => {
-  Check.known(module, filter, { scope: true, operation: true, key: true })
-  return Effect.map(currentScope, (current) => ({
-    scope: filter.scope === everyScope ? undefined : filter.scope ?? current,
-    operation: filter.operation,
-    key: filter.key
-  }))
 }
 
 /** Answers at once what has been completed; otherwise makes what is to run and goes to the store. */

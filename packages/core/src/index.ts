@@ -227,6 +227,11 @@ export * as IdempotencyError from "./IdempotencyError.js"
 /**
  * @since 0.1.0
  */
+export * as IdempotencyRecords from "./IdempotencyRecords.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as IdempotencyState from "./IdempotencyState.js"
 
 /**
