@@ -135,6 +135,7 @@ describe("compensation", () => {
       broken = false
       yield* Effect.exit(flow.run("one"))
       assert.strictEqual(keys.length, 3)
+      assert.isString(keys[1])
       assert.strictEqual(keys[1], keys[2])
       assert.notStrictEqual(keys[0], keys[1])
     }))

@@ -362,7 +362,10 @@ export class Calls {
       return this.life.misuse(`registers compensation "${name}" twice; give each a name of its own`)
     }
     this.compensated.add(name)
-    this.compensations.push({ name, undo: closeOver(fiber.currentContext as Context.Context<any>)(undo) })
+    // it runs in the context of now, but as a step of its own
+    const current = Option.some(runningStep(this.runId, `undo ${name}`))
+    const context = Context.add(fiber.currentContext as Context.Context<any>, CurrentStep, current)
+    this.compensations.push({ name, undo: closeOver(context)(undo) })
     return undefined
   }
 

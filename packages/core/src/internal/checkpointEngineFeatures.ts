@@ -36,6 +36,51 @@ const ends: ReadonlyArray<Test> = [
       })
   },
   {
+    title: "a compensation has a key of its own, the same on every attempt, in a child too",
+    needs: ["compensation", "children"],
+    body: ({ again, crash, process }) =>
+      Effect.gen(function*() {
+        const { halt, note, take } = journal()
+        const reached = yield* Deferred.make<void>()
+        const halted = halt(reached)
+        const look = Effect.flatMap(Checkpoint.CurrentStep, (step) =>
+          note(Option.match(step, {
+            onNone: () => "none",
+            onSome: ({ key, runId, step }) => `${runId} ${step} ${key}`
+          })))
+        const body = (last: Effect.Effect<void>) =>
+          Effect.gen(function*() {
+            yield* Checkpoint.compensate("a", look)
+            yield* Checkpoint.step("b", {
+              compensate: () => Effect.zipRight(look, last)
+            }, Effect.void)
+            return yield* new Refused({ status: 1 })
+          })
+        const child = Checkpoint.workflow(
+          "child",
+          { payload: Payload, key: ({ id }) => id, error: Refused },
+          () => body(Effect.void)
+        )
+        const flow = flowOf(Effect.zipRight(Effect.ignore(child.runChild(one)), body(halted)))
+        const layers = [flow.layer, child.layer]
+        yield* crash(layers, flow.run(one), reached)
+        assert.strictEqual(yield* process(layers, failsWith(again(flow.run(one)))), "Refused")
+        const seen = take()
+        const runs = seen.map((text) => text.split(" ").slice(0, -1).join(" "))
+        const [ofChild] = runs.map((text) => text.split(" ")[0])
+        assert.include(ofChild, "child")
+        assert.deepStrictEqual(runs, [
+          `${ofChild} undo b`,
+          `${ofChild} undo a`,
+          `${runId} undo b`,
+          `${runId} undo b`,
+          `${runId} undo a`
+        ])
+        assert.strictEqual(seen[2], seen[3])
+        assert.strictEqual(new Set(seen.map((text) => text.split(" ").at(-1))).size, 4)
+      })
+  },
+  {
     title: "a run that succeeds is not undone",
     needs: ["compensation"],
     body: ({ process }) =>
