@@ -47,7 +47,8 @@ export interface SqliteOptions {
   /**
    * What becomes of a file that lacks what it once had (a cut end, a deleted `-wal`, an old backup), or whose unfinished
    * runs are damaged. `refuse`: it is not opened. `isolate`: a damaged run answers `corrupt` until it is cleared, and the
-   * rest goes on; but a file that is older than it was is refused, for nobody knows which keys it lacks. Default `refuse`.
+   * rest goes on; but a file that is older than it was is refused, for nobody knows which keys it lacks, and so is one
+   * whose anchor cannot be read. Default `refuse`.
    */
   readonly onDamage?: "refuse" | "isolate" | undefined
   /**

@@ -398,6 +398,24 @@ describe("the anchor", () => {
       assert.strictEqual(claimed(yield* runs.begin(begin)).steps.length, 3)
     }))
 
+  it.scoped("that cannot be read is refused, isolating too, until it is deleted", () =>
+    Effect.gen(function*() {
+      const filename = yield* prepared
+      const anchor = `${filename}-anchor`
+      const whole = readFileSync(anchor)
+      const torn = [Buffer.alloc(0), Buffer.alloc(whole.length), whole.subarray(3), whole.fill("x", 5, 6)]
+      for (const bytes of torn) {
+        writeFileSync(anchor, bytes)
+        const detail = `the anchor ${anchor} cannot be read`
+        yield* isRefused(filename, detail)
+        assert.include((yield* Effect.flip(open({ filename, onDamage: "isolate" }))).detail, detail)
+        assert.include((yield* SqlStore.verify({ filename }))[0]?.detail, detail)
+      }
+      rmSync(anchor)
+      yield* open({ filename })
+      assert.deepStrictEqual(yield* SqlStore.verify({ filename }), [])
+    }))
+
   it.scoped("a torn or damaged line of it counts for nothing", () =>
     Effect.gen(function*() {
       const filename = yield* prepared

@@ -60,6 +60,28 @@ describe("the anchor's file", () => {
       assert.deepStrictEqual(runsOf(filename), ["s"])
     }))
 
+  it.scoped("what was flushed bears the zeros that a power cut leaves of the line after it", () =>
+    Effect.gen(function*() {
+      const filename = yield* file
+      const anchor = Anchor.make(filename)
+      anchor.advance([Anchor.run("r", 3, hash, 1), Anchor.run("s", 3, hash, 1)])
+      anchor.close()
+      anchor.retract(["r"], 1)
+      Fs.appendFileSync(Anchor.pathOf(filename), Buffer.alloc(100))
+      anchor.advance([Anchor.run("t", 3, hash, 1)])
+      anchor.close()
+      assert.deepStrictEqual(runsOf(filename), ["s", "t"])
+      assert.isTrue(Anchor.read(Anchor.pathOf(filename))?.isReadable)
+    }))
+
+  it.scoped("an anchor of which only the first line was flushed can be read", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* Effect.scoped(Layer.build(SqlStore.layerSqlite({ filename })))
+      Fs.appendFileSync(Anchor.pathOf(filename), Buffer.alloc(100))
+      yield* Layer.build(SqlStore.layerSqlite({ filename }))
+    }))
+
   it.scoped("a deletion whose line cannot be written as a whole is refused", () =>
     Effect.gen(function*() {
       const filename = yield* file

@@ -19,9 +19,10 @@ import { Damage } from "./digest.js"
  * @typedef {readonly ["token", number]
  *   | readonly ["run", runId: string, count: number, head: string, token: number]
  *   | readonly ["gone", runId: string, token: number]} Entry
- * @typedef {{ token: number, readonly runs: Map<string, { readonly count: number, readonly head: string,
- *   readonly token: number }>, readonly goneAt: Map<string, number> }} State `goneAt`: the last token there was when a
- *   run was deleted, the last deleted last
+ * @typedef {{ isReadable: boolean, token: number, readonly runs: Map<string, { readonly count: number,
+ *   readonly head: string, readonly token: number }>, readonly goneAt: Map<string, number> }} State `isReadable`: its
+ *   first line, which was flushed before the file had its name, is whole; `goneAt`: the last token there was when a run
+ *   was deleted, the last deleted last
  */
 
 /** Bytes by which the file may grow before it is written anew, beside twice what it then had. */
@@ -34,13 +35,14 @@ const lateDeletions = 10_000
 const sum = (text) => createHash("sha256").update(text).digest("hex").slice(0, 16)
 
 /**
- * A line that begins with a line break: whatever is left of a torn one before it stays by itself.
+ * A line with a line break before and after it: whatever is left of a torn one stays by itself. After a power cut it may
+ * stand in the same block as one that was flushed, as zeros.
  *
  * @param {ReadonlyArray<Entry>} entries
  */
 const line = (entries) => {
   const text = JSON.stringify(entries)
-  return `\n${sum(text)} ${text}`
+  return `\n${sum(text)} ${text}\n`
 }
 
 /** @param {string} hash */
@@ -62,10 +64,12 @@ export const run = (runId, count, hash, token) => ["run", runId, count, short(ha
 export const read = (path) => {
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined
   /** @type {State} */
-  const state = { token: 0, runs: new Map(), goneAt: new Map() }
-  for (const text of readFileSync(path, "utf8").split("\n")) {
+  const state = { isReadable: false, token: 0, runs: new Map(), goneAt: new Map() }
+  const lines = readFileSync(path, "utf8").split("\n")
+  for (const [i, text] of lines.entries()) {
     const body = text.slice(17)
-    if (text === "" || text.slice(0, 16) !== sum(body)) continue
+    if (text.slice(0, 16) !== sum(body)) continue
+    if (i === 1 && lines[0] === "") state.isReadable = true
     for (const entry of /** @type {ReadonlyArray<Entry>} */ (JSON.parse(body))) {
       if (entry[0] === "token") state.token = Math.max(state.token, entry[1])
       else if (entry[0] === "gone") {
@@ -153,10 +157,15 @@ export const pathOf = (filename) => `${filename}-anchor`
  * @returns {ReadonlyArray<Found>}
  */
 export const check = (db, table, filename, names) => {
+  const path = pathOf(filename)
   /** @param {State | undefined} state */
   const compare = (state) => {
     /** @type {Array<Found>} */
     const damage = []
+    if (state?.isReadable === false) {
+      const detail = `the anchor ${path} cannot be read, so it is not known what the file once had`
+      damage.push({ runId: null, detail })
+    }
     const token = Number(db.prepare("SELECT value FROM firebreak_meta WHERE name = 'token'").pluck().get())
     if (state !== undefined && token < state.token) {
       const detail = `the file is older than it was: claim ${state.token} was recorded, and ${token} is the last in it`
@@ -175,7 +184,6 @@ export const check = (db, table, filename, names) => {
     }
     return damage
   }
-  const path = pathOf(filename)
   if (db.readonly) {
     // no lock can be had; but what another process deleted meanwhile was out of the anchor before
     const before = read(path)
@@ -295,7 +303,8 @@ export const make = (filename) => {
     compact() {
       limit = undefined
       const state = read(path)
-      if (state === undefined) return
+      // what cannot be read is to be noticed when the file is opened again
+      if (state?.isReadable !== true) return
       /** @type {Array<Entry>} */
       const entries = [["token", state.token]]
       for (const [runId, token] of [...state.goneAt].slice(-lateDeletions)) entries.push(["gone", runId, token])
