@@ -2,6 +2,7 @@
  * Bits flipped, files cut, deleted and put back in a store that nobody has open: what is damaged is refused by name, what
  * is answered is what was recorded. Never a wrong answer, and never none for what was there.
  */
+import { randomBytes } from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { expect } from "vitest"
@@ -50,7 +51,7 @@ harmful("bits flipped and files cut short", async ({ between, injected, note, ra
   )
 })
 
-harmful("files deleted and put back older", async ({ between, injected, note }) => {
+harmful("files deleted, made unreadable and put back older", async ({ between, injected, note }) => {
   const rounds = count(2, 50)
   const tally = new Map<string, number>()
   for (let round = 0; round < rounds; round++) {
@@ -99,6 +100,13 @@ const losses: Readonly<Record<string, Loss>> = {
       await Fs.copyFile(older, file)
     },
     promised: /older than it was: claim \d+ was recorded.*run "journey\/run-1\d"/s
+  },
+  "the anchor unreadable": {
+    harm: async (file) => {
+      const { size } = await Fs.stat(`${file}-anchor`)
+      await Fs.writeFile(`${file}-anchor`, randomBytes(size))
+    },
+    promised: /the anchor .* cannot be read/
   },
   "the anchor deleted": { harm: (file) => Fs.rm(`${file}-anchor`) }
 }

@@ -41,7 +41,7 @@ const Leg = Checkpoint.workflow("leg", {
     for (const what of ["load", "sail"]) {
       const value = yield* Checkpoint.step(what, {
         success: Schema.String,
-        compensate: () => act(run, `${name}/undo-${what}`, `${run}/${name}/undo-${what}`)
+        compensate: () => effectOf(run, `${name}/undo-${what}`)
       }, effectOf(run, `${name}/${what}`))
       values.push(yield* saw(run, `${name}/${what}`, value))
     }
