@@ -28,8 +28,9 @@ const table = () => {
   const query = ((statement, parameters) => {
     if (statement.text === "COMMIT") return Effect.sync(() => void commits.push("COMMIT"))
     if (statement === statements.read) return Effect.fail(error("save", { reason: "io", detail: "no table" }))
-    if (statement !== statements.save && statement !== statements.saveStarted) return Effect.succeed([])
-    const columns = parameters as ReadonlyArray<ReadonlyArray<string | number>>
+    const isOne = statement === statements.saveOne
+    if (!isOne && statement !== statements.save && statement !== statements.saveStarted) return Effect.succeed([])
+    const columns = (isOne ? parameters.map((value) => [value]) : parameters) as ReadonlyArray<Array<string | number>>
     if (columns[6]?.includes("\u0000")) return Effect.fail(error("save", { reason: "corrupt", detail: "a NUL" }))
     return Effect.sync(() =>
       columns[0]!.map((runId, i) => {

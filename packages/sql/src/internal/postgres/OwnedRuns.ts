@@ -140,7 +140,10 @@ export class OwnedRuns {
         stepColumns(step, token, position, hash).forEach((value, i) => columns[i]?.push(value))
       }
       if (sent.length === 0) return
-      const rows = yield* client.query<SavedRow>("save", forgets ? statements.saveStarted : statements.save, columns)
+      const [statement, parameters] = sent.length === 1 && !forgets
+        ? [statements.saveOne, columns.flat()]
+        : [forgets ? statements.saveStarted : statements.save, columns]
+      const rows = yield* client.query<SavedRow>("save", statement, parameters)
       for (const [i, { run, write }] of sent.entries()) {
         const { step, token } = write
         const row = rows[i]
