@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import * as SqlHealingStore from "@firebreak/sql/SqlHealingStore"
 import * as SqlStore from "@firebreak/sql/SqlStore"
 import * as Config from "effect/Config"
 import * as ConfigError from "effect/ConfigError"
@@ -23,7 +24,7 @@ import * as VendorConfig from "./vendors/VendorConfig.js"
 import * as VendorParts from "./vendors/VendorParts.js"
 
 /**
- * The agent's memory: checkpoints and actions in one SQLite file.
+ * The agent's memory in one SQLite file: checkpoints, actions, what its self-healing has tried.
  *
  * @since 0.1.0
  * @category layers
@@ -83,6 +84,7 @@ export const layer = (options: {
   readonly orchestrator: "kubernetes" | "ecs"
 }) =>
   SelfHealing.layer.pipe(
+    Layer.provide(SqlHealingStore.layer),
     Layer.provideMerge(
       Layer.mergeAll(options.orchestrator === "ecs" ? Aws.layerEcs : Kubernetes.layer, Aws.layerElastiCache)
     ),
