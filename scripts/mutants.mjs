@@ -451,15 +451,15 @@ const mutants = [
   [
     "sqlite: a thread does not tell the other of a step that it began",
     "sql:internal/writer/runTable.js",
-    "changes.begun.add(runId)",
-    "",
+    "    heads.set(runId, head)\n    changes.touched.add(runId)",
+    "    heads.set(runId, head)",
     ["threads"]
   ],
   [
     "sqlite: a thread does not tell the other of a step that it recorded",
     "sql:internal/writer/committer.js",
-    "for (const runIds of [advanced.keys(), begun, gone]) {",
-    "for (const runIds of [begun, gone]) {",
+    "for (const runIds of [advanced.keys(), touched, gone]) {",
+    "for (const runIds of [touched, gone]) {",
     ["threads"]
   ],
   [

@@ -85,14 +85,16 @@ export const make = (
   started: ReadonlyArray<Omit<Place, "seq">> = []
 ): History => {
   const steps = recorded.toSorted((a, b) => a.seq - b.seq)
+  const byName = new Map(steps.map((step) => [step.name, step]))
+  const open = started.filter(({ name }) => !byName.has(name))
   return {
     steps,
     main: steps.filter((step) => step.branch === "main"),
-    byName: new Map(steps.map((step) => [step.name, step])),
+    byName,
     replayed: HashSet.empty(),
     passed: 0,
-    begun: HashMap.fromIterable(started.map(({ kind, name }) => [name, kind])),
-    pending: started
+    begun: HashMap.fromIterable(open.map(({ kind, name }) => [name, kind])),
+    pending: open
       .filter(({ branch }) => branch === "main")
       .map(({ branch, kind, name }, i) => ({ seq: steps.length + i, name, kind, branch })),
     calls: HashMap.empty()

@@ -86,4 +86,64 @@ describe("the two threads that write", () => {
       assert.deepStrictEqual(yield* together(save(1), other), [false, true])
       assert.deepStrictEqual(yield* seen(store, "a"), { steps: ["step 0"], started: [] })
     }))
+
+  /** A run that the one store has left, the other has gone on with and left, and the one has taken up again. */
+  const back = (change: (other: Store, token: number) => Effect.Effect<unknown, unknown>) =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const [store, successor] = [yield* open(filename), yield* open(filename)]
+      const [first, b] = yield* together(begin(store, "a"), begin(store, "b"))
+      const other = store.save({ token: b.token, step: step("b", 0, "other") })
+      assert.isTrue(yield* store.save({ token: first.token, step: step("a", 0, "one") }))
+      yield* store.start({ token: first.token, step: named("a", "doubt") })
+      // with the other, so that the main thread does not see it
+      yield* together(store.release({ runId: "w/a", token: first.token }), other)
+      yield* change(successor, first.token)
+      const { token } = yield* begin(store, "a")
+      const save = (seq: number, name: string) => store.save({ token, step: step("a", seq, name) })
+      return { store, save, token }
+    })
+
+  it.scoped("add to what another store has added meanwhile", () =>
+    Effect.gen(function*() {
+      const { save, store, token } = yield* back((other) =>
+        Effect.flatMap(begin(other, "a"), ({ token }) =>
+          Effect.all([
+            other.save({ token, step: step("a", 1, "two") }),
+            other.start({ token, step: named("a", "three") }),
+            other.release({ runId: "w/a", token })
+          ]))
+      )
+      assert.isTrue(yield* save(2, "three"))
+      assert.isTrue(yield* save(3, "doubt"))
+      assert.deepStrictEqual(yield* seen(store, "a"), { steps: ["one", "two", "three", "doubt"], started: [] })
+      assert.isTrue(yield* store.finish({ runId: "w/a", token, status: "succeeded", exit: "null" }))
+      assert.deepStrictEqual(yield* store.verify ?? Effect.succeed([]), [])
+    }))
+
+  it.scoped("add to what was settled by another store", () =>
+    Effect.gen(function*() {
+      const { save, store, token } = yield* back((other) =>
+        other.settle({ runId: "w/a", name: "doubt", exit: Option.some("null") })
+      )
+      assert.isTrue(yield* save(2, "two"))
+      assert.deepStrictEqual(yield* seen(store, "a"), { steps: ["one", "doubt", "two"], started: [] })
+      assert.isTrue(yield* store.finish({ runId: "w/a", token, status: "succeeded", exit: "null" }))
+      assert.deepStrictEqual(yield* store.verify ?? Effect.succeed([]), [])
+    }))
+
+  it.scoped("know of each other's steps, however many runs there are", () =>
+    Effect.gen(function*() {
+      const store = yield* open(yield* temporaryFile)
+      const keys = Array.from({ length: 40 }, (_, i) => `${i}`)
+      const all = <A, E>(f: (key: string, token: number) => Effect.Effect<A, E>) =>
+        Effect.forEach(keys, (key, i) => f(key, runs[i]!.token), { concurrency: "unbounded" })
+      const runs = yield* Effect.forEach(keys, (key) => begin(store, key))
+      yield* all((key, token) => store.save({ token, step: step(key, 0, "together") }))
+      for (const [i, key] of keys.entries()) {
+        assert.isTrue(yield* store.save({ token: runs[i]!.token, step: step(key, 1, "alone") }))
+      }
+      yield* all((key, token) => store.save({ token, step: step(key, 2, "together again") }))
+      assert.deepStrictEqual(yield* store.verify ?? Effect.succeed([]), [])
+    }))
 })

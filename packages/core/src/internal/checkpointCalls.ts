@@ -15,7 +15,7 @@ import * as Events from "../Events.js"
 import type { Forks } from "./checkpointForks.js"
 import type { Life } from "./checkpointLife.js"
 import { closeOver } from "./closeOver.js"
-import { Within } from "./runtime.js"
+import { current, Within } from "./runtime.js"
 import * as Time from "./time.js"
 
 export interface Compensation {
@@ -363,8 +363,8 @@ export class Calls {
     }
     this.compensated.add(name)
     // it runs in the context of now, but as a step of its own
-    const current = Option.some(runningStep(this.runId, `undo ${name}`))
-    const context = Context.add(fiber.currentContext as Context.Context<any>, CurrentStep, current)
+    const step = Option.some(runningStep(this.runId, `undo ${name}`))
+    const context = Context.add(current(fiber).currentContext as Context.Context<any>, CurrentStep, step)
     this.compensations.push({ name, undo: closeOver(context)(undo) })
     return undefined
   }

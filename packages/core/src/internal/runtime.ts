@@ -1,9 +1,10 @@
-/** What Effect's fiber is beside its public face. Nothing else of the library looks behind it. */
+/** What Effect's fiber is beside its public face. But for `timer.ts`, nothing else of the library looks behind it. */
 import type * as Context from "effect/Context"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import type * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import type * as FiberRefs from "effect/FiberRefs"
+import * as Option from "effect/Option"
 import type * as Supervisor from "effect/Supervisor"
 
 export interface Internals {
@@ -29,7 +30,11 @@ export const addSupervisor = (fiber: Fiber.RuntimeFiber<any, any>, supervisor: S
   internalsOf(fiber).setFiberRef(FiberRef.currentSupervisor, current.zip(supervisor))
 }
 
-/** Gives the fiber a context until `leave`. Both are called by the fiber itself. */
+/** The fiber that runs now: with request batching what comes after a request goes on in another. */
+export const current = (fiber: Fiber.RuntimeFiber<any, any>): Fiber.RuntimeFiber<any, any> =>
+  Option.getOrElse(Fiber.getCurrentFiber(), () => fiber)
+
+/** Gives the fiber a context until `leave`, which whoever goes on with its work calls. */
 export class Within {
   private readonly outer: Context.Context<never>
   private readonly before: FiberRefs.FiberRefs
@@ -43,9 +48,10 @@ export class Within {
   }
 
   leave(): void {
+    const fiber = current(this.fiber)
+    const internals = internalsOf(fiber)
     // most often nothing else was set meanwhile: then all is as before, without copying
-    const internals = internalsOf(this.fiber)
     if (internals._fiberRefs === this.inside) internals.setFiberRefs(this.before)
-    else setContext(this.fiber, this.outer)
+    else setContext(fiber, this.outer)
   }
 }

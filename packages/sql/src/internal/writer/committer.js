@@ -55,21 +55,21 @@ export const make = (db, table, { compacts, filename, owner }) => {
   const forget = () => {
     lastToken = 0
     table.changes.advanced.clear()
-    table.changes.begun.clear()
+    table.changes.touched.clear()
     table.changes.gone.clear()
   }
 
   const commit = () => {
     // whatever is committed moves something that the anchor knows
     if (table.changes.advanced.size === 0 && lastToken === 0) context.nextToken()
-    const { advanced, begun, gone } = table.changes
+    const { advanced, gone, touched } = table.changes
     anchor.retract([...gone], gone.size === 0 ? 0 : Number(token.get()))
     if (compacts && anchor.isLarge()) anchor.compact()
     commitNow.run()
     anchor.advance(advanced.values())
     if (lastToken > 0) anchor.advance([["token", lastToken]])
     for (const runId of gone) table.isolated.delete(runId)
-    for (const runIds of [advanced.keys(), begun, gone]) {
+    for (const runIds of [advanced.keys(), touched, gone]) {
       for (const runId of runIds) {
         if (moved.size > fewMoves) break
         moved.add(runId)

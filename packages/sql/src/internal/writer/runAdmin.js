@@ -102,7 +102,7 @@ export const make = (db, { nextToken }, table) => {
       // an owner past its lease does not know of this: it must not go on
       const token = nextToken()
       fence.run(token, run.id)
-      table.heads.delete(runId)
+      table.dropHead(runId)
       if (exit === null) {
         table.forgetStarted(run.id, name)
         return true
@@ -111,7 +111,7 @@ export const make = (db, { nextToken }, table) => {
       const seq = (progress.steps.at(-1)?.seq ?? -1) + 1
       const step = { runId, seq, name, kind, branch, exit, startedAt, endedAt: wall }
       const settled = table.append(step, wall, token, "free")
-      table.heads.delete(runId)
+      table.dropHead(runId)
       return settled
     },
 

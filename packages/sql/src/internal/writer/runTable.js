@@ -175,21 +175,43 @@ export const make = (db) => {
   const signalsOf = (runId) => /** @type {Array<Chain.HashedSignal>} */ (selectSignals.all(runId))
 
   /**
-   * Heads of the runs this owner holds, so that a save need not look for the last step. Another owner can add to a
-   * run only with a newer token, and then our next save is refused.
+   * Heads of the runs this owner holds, so that a save need not look for the last step. Another owner can add to a run
+   * only with a newer token, and then our next save is refused; when the run is ours again, its head is read anew, and
+   * the other thread is told.
    *
    * @type {Map<string, Head>}
    */
   const heads = new Map()
 
   /**
-   * What the open transaction changes: how far runs have come, those in which a step begins, and those that go or lose
-   * their outcome.
+   * What the open transaction changes: how far runs have come, those whose head is known anew or no more, and those that
+   * go or lose their outcome.
    *
-   * @type {{ readonly advanced: Map<string, import("./anchor.js").Entry>, readonly begun: Set<string>,
+   * @type {{ readonly advanced: Map<string, import("./anchor.js").Entry>, readonly touched: Set<string>,
    *   readonly gone: Set<string> }}
    */
-  const changes = { advanced: new Map(), begun: new Set(), gone: new Set() }
+  const changes = { advanced: new Map(), touched: new Set(), gone: new Set() }
+
+  /**
+   * Notes where the chain ends of a run that was taken up, or in which a step begins.
+   *
+   * @param {string} runId
+   * @param {Head} head
+   */
+  const keepHead = (runId, head) => {
+    heads.set(runId, head)
+    changes.touched.add(runId)
+  }
+
+  /**
+   * The run may be added to by others from now on.
+   *
+   * @param {string} runId
+   */
+  const dropHead = (runId) => {
+    heads.delete(runId)
+    changes.touched.add(runId)
+  }
 
   /**
    * @param {string} runId
@@ -222,7 +244,7 @@ export const make = (db) => {
   const owns = (runId, token) => {
     const head = headOf(runId)
     if (head !== undefined && owned.get(head.run, token) !== undefined) return head
-    heads.delete(runId)
+    dropHead(runId)
     return undefined
   }
 
@@ -237,17 +259,8 @@ export const make = (db) => {
     changes,
     moveTo,
 
-    /**
-     * Notes that the run has steps that were begun and have no record.
-     *
-     * @param {string} runId
-     * @param {Head} head
-     */
-    begin(runId, head) {
-      if (head.begun) return
-      heads.set(runId, { ...head, begun: true })
-      changes.begun.add(runId)
-    },
+    keepHead,
+    dropHead,
 
     /**
      * The outcome is the last record of a run.

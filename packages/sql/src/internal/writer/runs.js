@@ -128,7 +128,7 @@ export const make = (db, { nextToken, owner }, table) => {
             table.end(runId, head, hash, token)
             return { _tag: "Finished", run: toRun(/** @type {StoredRun} */ (table.find(runId))), died: true }
           }
-          table.heads.set(runId, head)
+          table.keepHead(runId, head)
           const taken = { ...progress.run, stalls, recoveries: run.recoveries + 1, updatedAt: wall }
           return { ...progress, _tag: "Claimed", token, resumed: true, now: wall, run: taken }
         }
@@ -147,7 +147,7 @@ export const make = (db, { nextToken, owner }, table) => {
       const row = { ...step, wakeAt: wait === null ? null : wall + wait }
       const hash = Chain.hashOfStarted(row)
       if (insertStarted.run(head.run, name, kind, branch, startedAt, row.wakeAt, hash).changes > 0) {
-        table.begin(runId, head)
+        if (!head.begun) table.keepHead(runId, { ...head, begun: true })
         return { started: row, now: wall }
       }
       const there = /** @type {Omit<typeof row, "runId" | "name">} */ (selectStarted.get(head.run, name))
@@ -168,7 +168,7 @@ export const make = (db, { nextToken, owner }, table) => {
 
     finish({ exit, runId, status, token, wall }) {
       const head = table.headOf(runId)
-      table.heads.delete(runId)
+      table.dropHead(runId)
       if (head === undefined) return false
       const hash = Chain.hashOfExit(head.hash, status, exit, wall)
       if (end.run(status, exit, hash, wall, wall, runId, token).changes > 0) {
@@ -181,7 +181,7 @@ export const make = (db, { nextToken, owner }, table) => {
 
     releaseRun({ failed, runId, token, wall }) {
       if (release.run(wall, runId, token).changes === 0) return null
-      table.heads.delete(runId)
+      table.dropHead(runId)
       if (failed) {
         const run = table.find(runId)
         if (run === undefined) return null
