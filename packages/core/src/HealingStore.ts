@@ -46,7 +46,10 @@ export type Snapshot = typeof Snapshot.Type
 export interface Service {
   /** What was saved last under the name of a healer. */
   readonly load: (healer: string) => Effect.Effect<Option.Option<Snapshot>, StoreError>
-  /** Has it on the disk, or wherever it is kept, before it returns: the remedy runs only then. */
+  /**
+   * Has it on the disk, or wherever it is kept, before it returns. The remedy waits for that, for one second at most, and
+   * runs also where it failed. Nothing is saved before a `load` has succeeded.
+   */
   readonly save: (healer: string, snapshot: Snapshot) => Effect.Effect<void, StoreError>
 }
 
