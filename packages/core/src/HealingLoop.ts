@@ -313,9 +313,9 @@ class Healer<R> implements Service {
     return Effect.suspend(() => {
       this.undelivered++
       const through = Effect.suspend(() => {
-        this.undelivered--
         if (this.uncalled === reason) this.uncalled = undefined
-        return this.keep
+        // whoever closes once all is delivered would have people called again, if the store did not know by then
+        return Effect.map(this.keep, () => void this.undelivered--)
       })
       const delivery = Escalation.deliver(this.escalationOf(reason, report), this.settings.escalate).pipe(
         Effect.zipRight(through),

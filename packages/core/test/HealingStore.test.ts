@@ -156,6 +156,32 @@ describe("Healing with a store", () => {
       expect(calls).toBe(1)
     }))
 
+  it.scoped("counts a call as delivered once the store knows of it", () =>
+    Effect.gen(function*() {
+      const store = HealingStore.makeMemory()
+      const saving = yield* Deferred.make<void>()
+      const saved = yield* Deferred.make<void>()
+      let called = false
+      const slow: HealingStore.Service = {
+        ...store,
+        save: (name, snapshot) =>
+          called
+            ? Deferred.succeed(saving, undefined).pipe(
+              Effect.zipRight(Deferred.await(saved)),
+              Effect.zipRight(store.save(name, snapshot))
+            )
+            : store.save(name, snapshot)
+      }
+      const healing = yield* started(slow, { attempts: 1, escalate: Effect.sync(() => void (called = true)) })
+      yield* healing.runOnce
+      yield* healing.runOnce
+      yield* Deferred.await(saving)
+      expect((yield* healing.stats).undelivered).toBe(1)
+      yield* Deferred.succeed(saved, undefined)
+      yield* Effect.repeat(healing.stats, { until: ({ undelivered }) => undelivered === 0 })
+      expect(Option.getOrThrow(yield* store.load("api")).undelivered).toBe(undefined)
+    }))
+
   it.scoped("keeps nothing of a dry run", () =>
     Effect.gen(function*() {
       const store = HealingStore.makeMemory()
