@@ -71,12 +71,17 @@ export const list = (filter?: Filter): Effect.Effect<ReadonlyArray<Record>, Stor
 
 /**
  * Forgets what has ended or is in doubt, so that the next call runs; never what is in progress. Returns how many.
+ * A field that is there and `undefined` throws an `InvalidOption`: an id that is missing would be a filter for all.
  *
  * @since 0.1.0
  * @category records
  */
 export const reset = (filter?: Filter): Effect.Effect<number, StoreError, IdempotencyStore> => {
   const resolved = within("Idempotency.reset", filter)
+  for (const field in filter) {
+    if (filter[field as keyof Filter] !== undefined) continue
+    throw new Check.InvalidOption(`Idempotency.reset: ${field} must not be undefined; to forget all, leave it out`)
+  }
   return Effect.flatMap(IdempotencyStore, (store) => Effect.flatMap(resolved, store.reset))
 }
 

@@ -506,6 +506,16 @@ describe("Idempotency", () => {
       })
     )
 
+    it("is not forgotten by a reset with a field that is undefined", () => {
+      for (const field of ["scope", "operation", "key"]) {
+        const filter = { operation: "restart", key: "INC-1", [field]: undefined }
+        assert.throws(
+          () => Idempotency.reset(filter),
+          `Idempotency.reset: ${field} must not be undefined; to forget all, leave it out`
+        )
+      }
+    })
+
     test(
       "is forgotten at once by a reset here, and at the end of its retention",
       Effect.gen(function*() {
