@@ -11,7 +11,7 @@ export default defineConfig({
         name: "crash",
         include: ["crash/*.test.ts"],
         globalSetup: "crash/setup.ts",
-        testTimeout: process.env["CRASH_FULL"] === "1" ? 7_200_000 : 180_000,
+        testTimeout: process.env["CRASH_FULL"] === "1" ? 3_600_000 : 180_000,
         hookTimeout: 60_000
       }
     }]

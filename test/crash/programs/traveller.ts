@@ -44,13 +44,19 @@ const field = (error: unknown, name: string): string | null => {
   return typeof value === "string" ? value : null
 }
 
+/** With what it comes from: an `SqlError` itself says little. */
+const messageOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return String(error)
+  return error.cause === undefined ? error.message : `${error.message}: ${messageOf(error.cause)}`
+}
+
 const failed = (cause: Cause.Cause<unknown>) => {
   const error = Cause.squash(cause)
   say({
     said: "failed",
     tag: field(error, "_tag") ?? "defect",
     reason: field(error, "reason"),
-    message: error instanceof Error ? error.message : String(error)
+    message: messageOf(error)
   })
 }
 

@@ -12,10 +12,13 @@ import { randomUUID } from "node:crypto"
 import { restMillis } from "../ledger.js"
 import { act, ask, keyOfStep, lease, maxRecoveries, saw } from "./world.js"
 
-/** The user's table: without a key, so that a row written twice is there twice. */
+/**
+ * The user's table: without a key, so that a row written twice is there twice. Two processes that begin it at once on
+ * PostgreSQL: one of them fails, `IF NOT EXISTS` or not.
+ */
 export const table = Effect.flatMap(
   SqlClient.SqlClient,
-  (sql) => sql`CREATE TABLE IF NOT EXISTS booking (run TEXT NOT NULL, value TEXT NOT NULL)`
+  (sql) => Effect.retry(sql`CREATE TABLE IF NOT EXISTS booking (run TEXT NOT NULL, value TEXT NOT NULL)`, { times: 2 })
 )
 
 export const bookings = Effect.flatMap(
