@@ -228,21 +228,7 @@ export type Outcome =
 export const make = <R = never>(
   options: Options<R> & { readonly name: string }
 ): Effect.Effect<Autoscaler, never, R> => {
-  Check.known("Autoscale", options, {
-    name: true,
-    target: true,
-    measure: true,
-    current: true,
-    scaleTo: true,
-    max: true,
-    min: true,
-    tolerance: true,
-    maxStep: true,
-    cooldownOut: true,
-    cooldownIn: true,
-    timeout: true,
-    dryRun: true
-  })
+  Check.known("Autoscale", options, known)
   const name = Check.name("Autoscale", "name", options.name)
   const settings = resolve(options)
   const timeout = Check.millis("Autoscale", "timeout", options.timeout ?? defaults.timeout, { min: 1 })
@@ -382,10 +368,28 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
 // internal
 // -----------------------------------------------------------------------------
 
+const known = {
+  name: true,
+  target: true,
+  measure: true,
+  current: true,
+  scaleTo: true,
+  max: true,
+  min: true,
+  tolerance: true,
+  maxStep: true,
+  cooldownOut: true,
+  cooldownIn: true,
+  timeout: true,
+  dryRun: true
+} as const
+
 /** Makes an autoscaler whose rounds go on until the scope ends. */
 const running = <R>(
-  { every, ...options }: LayerOptions<R> & { readonly name: string }
+  given: LayerOptions<R> & { readonly name: string }
 ): Effect.Effect<Autoscaler, never, R | Scope.Scope> => {
+  Check.known("Autoscale", given, { ...known, every: true })
+  const { every, ...options } = given
   const pause = Check.millis("Autoscale", "every", every ?? defaults.every, { min: 1 })
   return Effect.tap(
     make<R>(options),

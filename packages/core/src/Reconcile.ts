@@ -210,19 +210,7 @@ export const make = <D, A, R = never>(
   options: Options<D, A, R> & { readonly name: string }
 ): Effect.Effect<Reconciler<D, A>, never, R> => {
   const module = "Reconcile"
-  Check.known(module, options, {
-    name: true,
-    desired: true,
-    actual: true,
-    isSame: true,
-    create: true,
-    update: true,
-    remove: true,
-    maxRepairs: true,
-    maxRemoved: true,
-    timeout: true,
-    dryRun: true
-  })
+  Check.known(module, options, known)
   const name = Check.name(module, "name", options.name)
   const timeout = Check.millis(module, "timeout", options.timeout ?? defaults.timeout, { min: 1 })
   const limits = {
@@ -401,10 +389,26 @@ export const Tag = <const Name extends string>(name: Name) => <Self, D, A>(): Ta
 // internal
 // -----------------------------------------------------------------------------
 
+const known = {
+  name: true,
+  desired: true,
+  actual: true,
+  isSame: true,
+  create: true,
+  update: true,
+  remove: true,
+  maxRepairs: true,
+  maxRemoved: true,
+  timeout: true,
+  dryRun: true
+} as const
+
 /** Makes a reconciler whose rounds go on until the scope ends. */
 const running = <D, A, R>(
-  { every, ...options }: LayerOptions<D, A, R> & { readonly name: string }
+  given: LayerOptions<D, A, R> & { readonly name: string }
 ): Effect.Effect<Reconciler<D, A>, never, R | Scope.Scope> => {
+  Check.known("Reconcile", given, { ...known, every: true })
+  const { every, ...options } = given
   const pause = Check.millis("Reconcile", "every", every ?? defaults.every, { min: 1 })
   return Effect.tap(
     make<D, A, R>(options),

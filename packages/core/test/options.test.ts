@@ -293,6 +293,25 @@ describe("options", () => {
     expect(withDefaults.filter((name) => !known.has(name))).toEqual(others)
   })
 
+  it("of a layer that lets rounds go on are listed with the time between them", () => {
+    const mistyped = { evry: "1 second" }
+    expect(() => core.Autoscale.layer({ ...scaling, ...mistyped })).toThrow(/no option "evry", there are .*, every$/)
+    expect(() => core.Reconcile.layer({ ...replicas, ...mistyped })).toThrow(/no option "evry", there are .*, every$/)
+  })
+
+  it("for what is in doubt have a probe that is there", () => {
+    const workflow = { payload: Schema.String, key: (a: string) => a }
+    for (const [got, doubt] of [["undefined", {}], ["undefined", { probe: undefined }], ["null", { probe: null }]]) {
+      const given = `probe must be given, got ${got}`
+      expect(() => core.Checkpoint.step("a", { onInDoubt: doubt as never }, Effect.void)).toThrow(
+        `Checkpoint.step.onInDoubt: ${given}`
+      )
+      expect(() => core.Idempotency.make("a", { ...workflow, onUnknown: doubt as never }, () => Effect.void)).toThrow(
+        `Idempotency.make.onUnknown: ${given}`
+      )
+    }
+  })
+
   it("must be an object", () => {
     expect(() => core.Bulkhead.make(undefined as never)).toThrow("Bulkhead: options must be an object, got undefined")
     expect(() => core.Backoff.make(null as never)).toThrow("Backoff: options must be an object, got null")
