@@ -435,6 +435,41 @@ const mutants = [
     ]
   ],
   [
+    "checkpoint: a step leaves its context in the fiber that began it",
+    "internal/runtime.ts",
+    "const fiber = current(this.fiber)",
+    "const fiber = this.fiber",
+    ["CheckpointFibers"]
+  ],
+  [
+    "checkpoint: what a step sets in a FiberRef is lost",
+    "internal/runtime.ts",
+    "if (internals._fiberRefs === this.inside) internals.setFiberRefs(this.before)",
+    "if (this.inside !== undefined) internals.setFiberRefs(this.before)",
+    ["CheckpointFibers"]
+  ],
+  [
+    "checkpoint: a run hides its fibers from who supervises the caller",
+    "internal/runtime.ts",
+    "outer.zip(supervisor)",
+    "supervisor",
+    ["CheckpointFibers"]
+  ],
+  [
+    "checkpoint: the lease of a run that has ended is renewed",
+    "internal/checkpointAttempt.ts",
+    "keeper.unsafeInterruptAsFork(fiber.id())",
+    "",
+    ["CheckpointFibers"]
+  ],
+  [
+    "sqlite: with many runs the other thread keeps what it knew",
+    "sql:internal/writer/committer.js",
+    "if (told === \"many\") return table.heads.clear()",
+    "if (told === \"many\") return",
+    ["threads"]
+  ],
+  [
     "sqlite: who was taken over may still record",
     "sql:internal/writer/runTable.js",
     "WHERE id = ? AND token = ? AND (owner IS NOT NULL OR ?)",

@@ -150,7 +150,10 @@ describe("the anchor's file", () => {
       // two at once go to the writer thread
       yield* Effect.all([begin("a"), begin("b")], { concurrency: "unbounded" })
       assert.isBelow(Fs.statSync(anchor).size, 5_000_000)
-      yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      // its lines come soon after the commits
+      while (!["alone", "a", "b"].every((runId) => Fs.readFileSync(anchor, "utf8").includes(`"run","${runId}"`))) {
+        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      }
       assert.deepStrictEqual(yield* store.verify!, [])
     }))
 })

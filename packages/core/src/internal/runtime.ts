@@ -26,8 +26,8 @@ export const setContext = (fiber: Fiber.RuntimeFiber<any, any>, context: Context
 
 /** Called by the fiber itself: it has this supervisor, too, and so has what it forks. */
 export const addSupervisor = (fiber: Fiber.RuntimeFiber<any, any>, supervisor: Supervisor.Supervisor<any>): void => {
-  const current = fiber.getFiberRef(FiberRef.currentSupervisor)
-  internalsOf(fiber).setFiberRef(FiberRef.currentSupervisor, current.zip(supervisor))
+  const outer = fiber.getFiberRef(FiberRef.currentSupervisor)
+  internalsOf(fiber).setFiberRef(FiberRef.currentSupervisor, outer.zip(supervisor))
 }
 
 /** The fiber that runs now: with request batching what comes after a request goes on in another. */

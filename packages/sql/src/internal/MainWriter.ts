@@ -88,8 +88,8 @@ export class MainWriter {
   }
 
   /** Where the chains end that this thread has added to since it was last asked. */
-  get moves(): Moves {
-    return this.opened?.committer.moves() ?? []
+  takeMoves(): Moves {
+    return this.opened?.committer.takeMoves() ?? []
   }
 
   /** The same of the writer thread. */

@@ -181,7 +181,7 @@ class Writer {
     // alone: the way to the writer thread and back is not worth it
     if (this.pending.size === 1 && this.main !== undefined && this.commitHere(this.main, first)) return
     this.worker.ref()
-    this.post({ _tag: "Requests", requests: requests.map(sent), moves: this.main?.moves ?? [] })
+    this.post({ _tag: "Requests", requests: requests.map(sent), moves: this.main?.takeMoves() ?? [] })
   }
 
   /** Whether it was done on this thread. */

@@ -104,7 +104,7 @@ const serve = (port, { db, used: { committer, table }, ...info }, { busyTimeout,
       yes.push(answer[0])
       return false
     })
-    send({ _tag: "Answers", yes, answers: others, transactions, moves: committer.moves() })
+    send({ _tag: "Answers", yes, answers: others, transactions, moves: committer.takeMoves() })
   }
 
   /**

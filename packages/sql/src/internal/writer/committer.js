@@ -130,7 +130,7 @@ export const make = (db, table, { compacts, filename, owner }) => {
      *
      * @returns {import("../protocol.js").Moves}
      */
-    moves() {
+    takeMoves() {
       const told = moved.size > fewMoves
         ? "many"
         : Array.from(moved, (runId) => /** @type {const} */ ([runId, table.heads.get(runId) ?? null]))
