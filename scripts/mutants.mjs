@@ -3,7 +3,7 @@
 //   pnpm test:mutants --quick    every third of those of core, as CI does
 //   pnpm test:mutants NAME ...   those whose name contains NAME
 import { spawnSync } from "node:child_process"
-import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 
 /** [what is wrong, file, text, what it becomes, tests]; the file in packages/core/src, or `sql:` and in packages/sql/src */
 const mutants = [
@@ -524,6 +524,27 @@ if (wanted.length === 0) {
   process.exit(2)
 }
 
+const copyOf = (place) => `.tsbuild/mutants/${place.startsWith("sql:") ? "sql" : "core"}`
+const filter = (test) => `test/${test}`
+
+/** Runs the tests of a copy, and returns the status: `null` where they were not over in time. */
+const vitest = (copy, timeout, ...parameters) => {
+  const { error, pid, status } = spawnSync("node_modules/.bin/vitest", ["run", "--root", copy, ...parameters], {
+    detached: true,
+    stdio: "ignore",
+    timeout
+  })
+  if (error === undefined) return status
+  if (error.code !== "ETIMEDOUT") throw error
+  // vitest ends with a status of its own, and leaves a worker behind that loops: all of its group
+  try {
+    process.kill(-pid, "SIGKILL")
+  } catch {
+    // there is none left
+  }
+  return null
+}
+
 for (const name of ["core", "sql"]) {
   const copy = `.tsbuild/mutants/${name}`
   rmSync(copy, { recursive: true, force: true })
@@ -533,33 +554,49 @@ for (const name of ["core", "sql"]) {
   }
   symlinkSync(`${process.cwd()}/packages/${name}/node_modules`, `${copy}/node_modules`)
 }
+
+// what is not there, or does not pass without a bug, cannot notice one
+const unfit = new Set()
+for (const copy of new Set(wanted.map(([, place]) => copyOf(place)))) {
+  const tests = new Set(wanted.flatMap(([, place, , , tests]) => copyOf(place) === copy ? tests : []))
+  const report = `${copy}/report.json`
+  vitest(copy, 600_000, "--reporter", "json", "--outputFile", "report.json", ...[...tests].map(filter))
+  const results = existsSync(report) ? JSON.parse(readFileSync(report, "utf8")).testResults : []
+  for (const test of tests) {
+    const files = results.filter(({ name }) => name.includes(`${copy}/${filter(test)}`))
+    if (files.length > 0 && files.every(({ status }) => status === "passed")) continue
+    unfit.add(`${copy}/${filter(test)}`)
+    const failed = files.flatMap(({ assertionResults, message }) => [
+      message,
+      ...assertionResults.filter(({ status }) => status === "failed").map(({ fullName }) => fullName)
+    ])
+    const why = files.length === 0 ? "there is none, or it did not end" : failed.filter(Boolean).join("; ")
+    process.stdout.write(`UNFIT      ${copy}/${filter(test)} without a bug: ${why}\n`)
+  }
+}
+
 let survived = 0
 for (const [name, place, text, replacement, tests] of wanted) {
-  const isSql = place.startsWith("sql:")
-  const copy = `.tsbuild/mutants/${isSql ? "sql" : "core"}`
-  const file = isSql ? place.slice(4) : place
+  const copy = copyOf(place)
+  const file = place.replace("sql:", "")
   const path = `${copy}/src/${file}`
   const original = readFileSync(path, "utf8")
-  if (!original.includes(text)) {
+  const flaw = !original.includes(text)
+    ? `GONE       ${name}: ${file} no longer has ${JSON.stringify(text)}`
+    : tests.some((test) => unfit.has(`${copy}/${filter(test)}`))
+    ? `UNFIT      ${name}`
+    : undefined
+  if (flaw !== undefined) {
     survived++
-    process.stdout.write(`GONE      ${name}: ${file} no longer has ${JSON.stringify(text)}\n`)
+    process.stdout.write(`${flaw}\n`)
     continue
   }
   writeFileSync(path, original.replace(text, () => replacement))
-  const { status } = spawnSync("node_modules/.bin/vitest", [
-    "run",
-    "--root",
-    copy,
-    "--bail",
-    "1",
-    ...tests.map((test) => `test/${test}`)
-  ], {
-    encoding: "utf8",
-    timeout: 120_000
-  })
+  const status = vitest(copy, 120_000, "--bail", "1", ...tests.map(filter))
   writeFileSync(path, original)
-  if (status === 0) survived++
-  process.stdout.write(`${status === 0 ? "SURVIVED" : "killed  "}  ${name}\n`)
+  const outcome = status === null ? "TIMED OUT" : status === 0 ? "SURVIVED " : "killed   "
+  if (outcome !== "killed   ") survived++
+  process.stdout.write(`${outcome}  ${name}\n`)
 }
 process.stdout.write(`\nmutants: ${wanted.length - survived} killed, ${survived} survived\n`)
 process.exit(survived === 0 ? 0 : 1)
