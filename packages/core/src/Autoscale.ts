@@ -21,6 +21,7 @@ import * as Events from "./Events.js"
 import { bounded } from "./internal/bounded.js"
 import { closeOver } from "./internal/closeOver.js"
 import * as Check from "./internal/options.js"
+import { named } from "./internal/partTag.js"
 import * as Remedy from "./Remedy.js"
 
 /**
@@ -360,7 +361,7 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
   Check.name("Autoscale.Tag", "name", name)
   const tag = Context.Tag(`@firebreak/core/Autoscale/${name}` as const)<Self, Autoscaler>()
   return Object.assign(tag, {
-    layer: <R>(options: LayerOptions<R>) => Layer.scoped(tag, running({ ...options, name }))
+    layer: <R>(options: LayerOptions<R>) => Layer.scoped(tag, running(named("Autoscale", name, options)))
   })
 }
 

@@ -20,6 +20,7 @@ import { canonicalJson } from "./internal/canonicalJson.js"
 import { durationText } from "./internal/durationText.js"
 import { sha256 } from "./internal/hash.js"
 import * as Check from "./internal/options.js"
+import { named } from "./internal/partTag.js"
 import * as State from "./LoopGuardState.js"
 import * as Rejection from "./Rejection.js"
 
@@ -295,7 +296,7 @@ export const Tag = <const Name extends string>(name: Name) => <Self>(): TagClass
   Check.name("LoopGuard.Tag", "name", name)
   const tag = Context.Tag(`@firebreak/core/LoopGuard/${name}`)<Self, LoopGuard>()
   return Object.assign(tag, {
-    layer: (options?: Options) => Layer.effect(tag, make({ ...options, name })),
+    layer: (options?: Options) => Layer.effect(tag, make(named("LoopGuard", name, options))),
     protect: (action: Action) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
       Effect.flatMap(tag, (guard) => guard.protect(action)(effect))
   })

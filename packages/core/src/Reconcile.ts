@@ -21,6 +21,7 @@ import * as HealthCheck from "./HealthCheck.js"
 import { bounded } from "./internal/bounded.js"
 import { closeOver } from "./internal/closeOver.js"
 import * as Check from "./internal/options.js"
+import { named } from "./internal/partTag.js"
 import * as Remedy from "./Remedy.js"
 
 /**
@@ -381,7 +382,7 @@ export const Tag = <const Name extends string>(name: Name) => <Self, D, A>(): Ta
   Check.name("Reconcile.Tag", "name", name)
   const tag = Context.Tag(`@firebreak/core/Reconcile/${name}` as const)<Self, Reconciler<D, A>>()
   return Object.assign(tag, {
-    layer: <R>(options: LayerOptions<D, A, R>) => Layer.scoped(tag, running({ ...options, name }))
+    layer: <R>(options: LayerOptions<D, A, R>) => Layer.scoped(tag, running(named("Reconcile", name, options)))
   })
 }
 

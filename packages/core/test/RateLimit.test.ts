@@ -267,7 +267,7 @@ describe("RateLimit", () => {
       yield* Search.protect(Effect.void)
       expect((yield* Effect.flip(Effect.void.pipe(Search.protect))).limit).toBe("search")
       expect((yield* Effect.flip(Effect.void.pipe(RateLimit.protect(Search)))).limit).toBe("search")
-    }).pipe(Effect.provide(Search.layer({ ...rejecting }))))
+    }).pipe(Effect.provide(Search.layer({ limits: tenPerSecond.limits, onLimit: "reject" }))))
 
   it("refuses options that make no sense, naming the option and the value", () => {
     const limits = tenPerSecond.limits

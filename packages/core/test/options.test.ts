@@ -23,21 +23,21 @@ interface Row {
 class Database extends Context.Tag("Database")<Database, { readonly query: Effect.Effect<string> }>() {}
 const database = Layer.succeed(Database, { query: Effect.succeed("1") })
 
-const scaling = {
-  name: "workers",
+const ofWorkers = {
   target: 1,
   max: 2,
   measure: Effect.succeed(1),
   current: Effect.succeed(1),
   scaleTo: () => Effect.void
 }
-const replicas = {
-  name: "replicas",
+const ofReplicas = {
   desired: Effect.succeed(new Map<string, number>()),
   actual: Effect.succeed(new Map<string, number>()),
   create: () => Effect.void,
   update: () => Effect.void
 }
+const scaling = { name: "workers", ...ofWorkers }
+const replicas = { name: "replicas", ...ofReplicas }
 const checks = { ping: core.HealthCheck.make(Effect.void) }
 const backup = { primary: 1, backups: { other: 2 } }
 const datadog = core.Chaos.target<string, number>("datadog")
@@ -49,7 +49,7 @@ const jitters = ["none", "full", "equal", "proportional", "decorrelated", "decor
 const rows: ReadonlyArray<Row> = [
   { module: "Autoscale", make: (_) => core.Autoscale.make({ ...scaling, ..._ }) },
   { module: "Autoscale", make: (_) => core.Autoscale.layer({ ...scaling, every: "1 second", ..._ }) },
-  { module: "Autoscale", make: (_) => core.Autoscale.Tag("a")<"a">().layer({ ...scaling, every: "1 second", ..._ }) },
+  { module: "Autoscale", make: (_) => core.Autoscale.Tag("a")<"a">().layer({ ...ofWorkers, every: "1 second", ..._ }) },
   { module: "Backoff", make: (_) => core.Backoff.make(_), words: { jitter: jitters } },
   { module: "Bulkhead", make: (_) => core.Bulkhead.make({ name: "a", ..._ }) },
   { module: "Bulkhead", make: (_) => core.Bulkhead.Tag("a")<"a">().layer(_) },
@@ -216,7 +216,7 @@ const rows: ReadonlyArray<Row> = [
   { module: "Reconcile", make: (_) => core.Reconcile.layer({ ...replicas, every: "1 second", ..._ }) },
   {
     module: "Reconcile",
-    make: (_) => core.Reconcile.Tag("a")<"a", number, number>().layer({ ...replicas, every: "1 second", ..._ })
+    make: (_) => core.Reconcile.Tag("a")<"a", number, number>().layer({ ...ofReplicas, every: "1 second", ..._ })
   },
   { module: "Remedy", make: (_) => core.Remedy.make("a", Effect.void, _) },
   { module: "Restartable", make: (_) => core.Restartable.make(Effect.void, { name: "a", ..._ }) },
@@ -297,6 +297,21 @@ describe("options", () => {
     const mistyped = { evry: "1 second" }
     expect(() => core.Autoscale.layer({ ...scaling, ...mistyped })).toThrow(/no option "evry", there are .*, every$/)
     expect(() => core.Reconcile.layer({ ...replicas, ...mistyped })).toThrow(/no option "evry", there are .*, every$/)
+  })
+
+  it("of a tag's layer have no name, for the tag has it", () => {
+    const other: object = { name: "other" }
+    const layers: Record<string, () => unknown> = {
+      Autoscale: () => core.Autoscale.Tag("a")<"a">().layer({ ...ofWorkers, ...other }),
+      Bulkhead: () => core.Bulkhead.Tag("a")<"a">().layer({ ...other }),
+      CircuitBreaker: () => core.CircuitBreaker.Tag("a")<"a">().layer({ ...other }),
+      LoopGuard: () => core.LoopGuard.Tag("a")<"a">().layer({ ...other }),
+      Reconcile: () => core.Reconcile.Tag("a")<"a", number, number>().layer({ ...ofReplicas, ...other })
+    }
+    for (const [module, layer] of Object.entries(layers)) {
+      expect(layer).toThrow(Check.InvalidOption)
+      expect(layer).toThrow(`${module}: there is no option "name" here, the tag has it: "a"`)
+    }
   })
 
   it("for what is in doubt have a probe that is there", () => {
