@@ -52,14 +52,19 @@ const table = () => {
   owned.add("a", 1, "a0", { steps: [], started: [] })
   owned.add("b", 2, "b0", { steps: [], started: [] })
   owned.add("c", 3, "c0", { steps: [], started: [] })
-  return { commits, hashes, owned, query }
+  /** The same within the transaction of an owner. */
+  const within = (token: number): Query => (statement, parameters) =>
+    statement === statements.mark
+      ? Effect.succeed([{ mark: `${token}` }] as Array<never>)
+      : query(statement, parameters)
+  return { commits, hashes, owned, within }
 }
 
 it.effect("does a commit and an expiry once when a save of their group is at fault", () =>
   Effect.gen(function*() {
-    const { commits, hashes, owned, query } = table()
+    const { commits, hashes, owned, within } = table()
     const first: ReadonlyArray<Write> = [
-      { _tag: "Commit", token: 1, step: step("a", 0), query },
+      { _tag: "Commit", token: 1, step: step("a", 0), query: within(1) },
       { _tag: "Save", token: 2, step: step("b", 0, "\u0000") },
       { _tag: "Save", token: 2, step: step("b", 1) },
       { _tag: "Expire", token: 3, step: step("c", 0) }
@@ -82,11 +87,11 @@ it.effect("does a commit and an expiry once when a save of their group is at fau
 
 it.effect("commits no second transaction for a step that is recorded", () =>
   Effect.gen(function*() {
-    const { commits, hashes, owned, query } = table()
+    const { commits, hashes, owned, within } = table()
     hashes.set("a/0", "recorded by a statement whose answer was lost")
-    const [unknown] = yield* owned.write([{ _tag: "Commit", token: 1, step: step("a", 0), query }])
+    const [unknown] = yield* owned.write([{ _tag: "Commit", token: 1, step: step("a", 0), query: within(1) }])
     yield* owned.write([{ _tag: "Save", token: 3, step: step("c", 0) }])
-    const [known] = yield* owned.write([{ _tag: "Commit", token: 3, step: step("c", 0), query }])
+    const [known] = yield* owned.write([{ _tag: "Commit", token: 3, step: step("c", 0), query: within(3) }])
     assert.deepStrictEqual([unknown, known].map((exit) => exit !== undefined && Exit.isFailure(exit)), [true, true])
     assert.strictEqual(commits.length, 0)
   }))

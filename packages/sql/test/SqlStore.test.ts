@@ -16,7 +16,16 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync
+} from "node:fs"
 import { dirname, join } from "node:path"
 import * as SqlStore from "../src/SqlStore.js"
 import * as Child from "./fixtures/child.js"
@@ -359,6 +368,37 @@ describe("the anchor", () => {
       rmSync(`${filename}-shm`)
       yield* isRefused(filename, `run "r"`)
     }), 20_000)
+
+  it.scoped("finds a completed action whose retention was shortened by hand", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const id = { scope: "", operation: "pay", key: "k" }
+      const claim = { ...id, fingerprint: "f", lease: Duration.minutes(1) }
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { actions } = yield* open({ filename })
+        const claimed = yield* actions.claim(claim)
+        assert(claimed._tag === "Claimed")
+        yield* actions.complete({ ...id, token: claimed.token, exit: "1", retention: Duration.days(1) })
+      }))
+      const db = new Database(filename)
+      db.exec("UPDATE firebreak_action SET expires_at = 1")
+      db.close()
+      yield* TestClock.adjust("1 minute")
+      const error = yield* Effect.flip(Effect.flatMap(open({ filename }), ({ actions }) => actions.claim(claim)))
+      assert.strictEqual(error.reason, "corrupt")
+    }))
+
+  it.scoped("has one anchor for a file, whatever links lead to it", () =>
+    Effect.gen(function*() {
+      const filename = yield* prepared
+      const link = `${filename}-link`
+      symlinkSync(filename, link)
+      yield* Effect.scoped(open({ filename: link }))
+      assert.isFalse(existsSync(`${link}-anchor`))
+      yield* Effect.scoped(Effect.flatMap(open({ filename }), ({ runs }) => runs.clear("r")))
+      yield* Effect.scoped(open({ filename: link }))
+      assert.deepStrictEqual(yield* SqlStore.verify({ filename: link }), [])
+    }))
 
   it.scoped("isolates what is damaged when told so, until it is cleared", () =>
     Effect.gen(function*() {

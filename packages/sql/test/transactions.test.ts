@@ -207,11 +207,22 @@ for (
 }
 
 withServer("PostgreSQL", (server) => {
-  tests(
-    "PostgreSQL",
-    Effect.map(
-      Effect.suspend(() => server().database),
-      (database) => SqlStore.layerPostgres({ url: server().url(database), maxConnections: 3 })
-    )
+  const layer = Effect.map(
+    Effect.suspend(() => server().database),
+    (database) => SqlStore.layerPostgres({ url: server().url(database), maxConnections: 3 })
   )
+  tests("PostgreSQL", layer)
+
+  for (const end of ["COMMIT", "ROLLBACK"]) {
+    it.scopedLive(`PostgreSQL: a step whose transaction a ${end} in it has ended is not recorded`, () =>
+      Effect.gen(function*() {
+        const { sql, steps, transact } = yield* opened(yield* layer)
+        const error = yield* Effect.flip(transact(Effect.ignore(sql.unsafe(end))))
+        assert.instanceOf(error, StoreError)
+        assert.include(error.detail, "was ended by a statement in it; its step is not recorded")
+        assert.deepStrictEqual(yield* steps, [])
+        yield* transact(sql`INSERT INTO paid VALUES ('then')`)
+        assert.deepStrictEqual(yield* steps, ["pay"])
+      }))
+  }
 })

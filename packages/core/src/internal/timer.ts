@@ -5,6 +5,9 @@
  * It touches internals of Effect's runtime: the interrupted cause of a fiber, its children, and whose children those are
  * that it forks.
  *
+ * Where requests are batched an effect goes on in another fiber, which the timer does not reach: there `Effect.timeout`
+ * is right.
+ *
  * Under the live Clock the timer is one of the host's, under any other a fiber that sleeps by it. `Effect.timeout` can be
  * chosen instead, and all go through one suite (`test/timeout.test.ts`).
  */

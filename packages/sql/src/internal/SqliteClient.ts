@@ -11,6 +11,7 @@ import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
+import { existsSync, realpathSync } from "node:fs"
 import { Worker } from "node:worker_threads"
 import { MainWriter } from "./MainWriter.js"
 import type { Failure, Message, Moment, Name, Operations, Reply, Sent, Start } from "./protocol.js"
@@ -265,9 +266,11 @@ const said: Partial<Record<Name, string>> = {
 const open = (options: Options) =>
   Effect.async<Writer, StoreError>((resume) => {
     const script = new URL("./sqliteWriter.js", import.meta.url)
-    const { filename, readOnly = false } = options
+    const { readOnly = false } = options
+    // whatever links lead to it, a file has one anchor
+    const filename = existsSync(options.filename) ? realpathSync(options.filename) : options.filename
     const owner = Owner.make()
-    const workerData: Start = { ...options, owner, readOnly }
+    const workerData: Start = { ...options, filename, owner, readOnly }
     // without the parent's flags: a loader such as tsx would only slow the start
     const worker = new Worker(script, { workerData, execArgv: [] })
     // while the writer starts

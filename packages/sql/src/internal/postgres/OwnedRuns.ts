@@ -207,6 +207,11 @@ export class OwnedRuns {
       const run = yield* this.current("commit", step.runId, token)
       if (run === undefined) return { _tag: "Lost" }
       if (run.names.has(step.seq)) return yield* taken(client, step)
+      const [open] = yield* client.once("commit", query<{ readonly mark: string | null }>(statements.mark, []))
+      if (open?.mark !== String(token)) {
+        const detail = "the transaction was ended by a statement in it; its step is not recorded"
+        return yield* Effect.fail(client.error("commit", { reason: "io", detail }))
+      }
       const hash = Chain.hashOfStep(run.head, step, null)
       const columns = stepColumns(step, token, run.names.size, hash).map((value) => [value])
       const [row] = yield* client.once("commit", query<SavedRow>(statements.saveStarted, columns))

@@ -1,7 +1,7 @@
 /** The SQL of runs on PostgreSQL. Statements of an owner work on a batch: arrays in, one row a request out. */
 import type * as CheckpointStore from "@firebreak/core/CheckpointStore"
 import { type Statement, statement } from "./PostgresClient.js"
-import { now } from "./PostgresSchema.js"
+import { newToken, now } from "./PostgresSchema.js"
 
 /** A column of a batch for each parameter. */
 const batch = (columns: Readonly<Record<string, "text" | "bigint" | "integer" | "boolean">>): string => {
@@ -91,7 +91,7 @@ export const make = (schema: string) => {
          INSERT INTO ${run} (run_id, workflow, version, key, payload, parent, status, recoveries, stalls, stalled_at,
            deadline_at, created_at, updated_at, token, owner, lease_until, hash)
          SELECT run_id, workflow, version, key, payload, parent, 'running', 0, 0, 0, now + deadline, now, now,
-           nextval('${schema}.token'), owner, now + lease, hash
+           ${newToken(schema)}, owner, now + lease, hash
          FROM input, moment ORDER BY run_id ON CONFLICT DO NOTHING
          RETURNING run_id, owner, token, created_at, deadline_at)
        SELECT c.token, c.created_at AS "createdAt", c.deadline_at AS "deadlineAt",
@@ -101,7 +101,12 @@ export const make = (schema: string) => {
        FROM input i LEFT JOIN created c USING (run_id, owner) ORDER BY i.ord`
     ),
     lock: statement(`SELECT 1 FROM ${run} WHERE run_id = $1 FOR UPDATE`),
-    owned: statement(`SELECT 1 FROM ${run} WHERE run_id = $1 AND token = $2 AND owner IS NOT NULL`),
+    /** Begins a step's transaction, which bears a mark to its end. */
+    owned: statement(
+      `SELECT set_config('firebreak.transaction', $2::text, true) FROM ${run}
+       WHERE run_id = $1 AND token = $2::bigint AND owner IS NOT NULL`
+    ),
+    mark: statement(`SELECT current_setting('firebreak.transaction', true) AS mark`),
     heldFor: statement(
       `SELECT CASE WHEN owner IS NULL THEN 0 ELSE lease_until - ${now} END AS "heldFor" FROM ${run} WHERE run_id = $1`
     ),
@@ -109,7 +114,7 @@ export const make = (schema: string) => {
     /** A run with all that is stored of it. */
     read: statement(`SELECT ${stored}, ${records(schema)} FROM ${run} r WHERE r.run_id = $1`),
     take: statement(
-      `UPDATE ${run} SET token = nextval('${schema}.token'), owner = $2, lease_until = ${now} + $3::bigint,
+      `UPDATE ${run} SET token = ${newToken(schema)}, owner = $2, lease_until = ${now} + $3::bigint,
          recoveries = recoveries + 1, stalls = $4, stalled_at = $5, updated_at = ${now}
        WHERE run_id = $1 RETURNING token, updated_at AS "updatedAt"`
     ),
@@ -203,7 +208,7 @@ export const make = (schema: string) => {
     ),
     state: statement(`SELECT status, cancelled FROM ${run} WHERE run_id = $1`),
     fence: statement(
-      `UPDATE ${run} SET token = nextval('${schema}.token'), updated_at = ${now} WHERE run_id = $1
+      `UPDATE ${run} SET token = ${newToken(schema)}, updated_at = ${now} WHERE run_id = $1
        RETURNING updated_at AS now`
     ),
     append: statement(

@@ -107,8 +107,9 @@ export const make = (db, { nextToken, owner }) => {
     claim(request) {
       const { clock, fingerprint, key, lease, now, operation, scope, wall } = request
       const row = find(request)
+      // that it is past its retention is believed only of what was written
+      if (row !== undefined) verified(row)
       if (row !== undefined && !(row.expiresAt !== null && row.expiresAt <= wall)) {
-        verified(row)
         if (row.fingerprint !== fingerprint) return { _tag: "Reused", fingerprint: row.fingerprint }
         if (row.exit !== null) return { _tag: "Completed", exit: row.exit }
         const retryAfter = row.state === "started" ? heldFor(row, request) : 0
