@@ -79,6 +79,7 @@ export const operations = Effect.gen(function*() {
   const stuck = yield* Checkpoint.list({ workflow: "place-order", status: "dead", limit: 50 })
   yield* Effect.forEach(stuck, ({ runId }) => Checkpoint.requeue(runId))
   yield* Checkpoint.settle("place-order/4711", "charge", "retry")
+  yield* Checkpoint.settle("place-order/4712", "charge", { success: Schema.String, value: "ch_81" })
   return yield* Checkpoint.load("place-order/4711")
 })
 // #endregion

@@ -9,13 +9,15 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 import { CheckpointEngine, type Resumed } from "./CheckpointEngine.js"
 import type { StepCodecError, Unsupported } from "./CheckpointError.js"
 import type { Cancelled, Damage, Filter, Progress, Run, Sent } from "./CheckpointStore.js"
 import { codecError } from "./internal/checkpointCalls.js"
 import { outcomesOf } from "./internal/checkpointCodec.js"
+import { errorText } from "./internal/errorText.js"
 import * as Check from "./internal/options.js"
 import { longestPause, pauseAfter } from "./internal/resumePause.js"
 import type { StoreError } from "./StoreError.js"
@@ -45,7 +47,7 @@ export const load = (runId: string): Effect.Effect<Option.Option<Progress>, Stor
 export const list = (
   filter?: Filter
 ): Effect.Effect<ReadonlyArray<Run>, StoreError | Unsupported, CheckpointEngine> => {
-  if (filter !== undefined) Check.known("Checkpoint.list", filter, knownOfFilter)
+  if (filter !== undefined) checkFilter("Checkpoint.list", filter)
   return Effect.flatMap(CheckpointEngine, (engine) => engine.list(filter))
 }
 
@@ -85,7 +87,8 @@ export const send = <A, I, R>(
 
 /**
  * Settles a step that is in doubt (`StepInDoubt`): `retry` runs it again when the run is resumed, a value is taken as
- * its success. False if there is no such step in doubt, or a live owner holds the run.
+ * its success. The schema must be the step's own, which the store does not know. False if there is no such step in doubt,
+ * or a live owner holds the run.
  *
  * @since 0.1.0
  * @category persistence
@@ -94,14 +97,16 @@ export const settle = <A, I, R>(
   runId: string,
   step: string,
   how: "retry" | { readonly success: Schema.Schema<A, I, R>; readonly value: A }
-): Effect.Effect<boolean, StoreError | StepCodecError | Unsupported, R | CheckpointEngine> =>
-  Effect.flatMap(CheckpointEngine, (engine) => {
+): Effect.Effect<boolean, StoreError | StepCodecError | Unsupported, R | CheckpointEngine> => {
+  if (how !== "retry") checkSuccess("Checkpoint.settle", how)
+  return Effect.flatMap(CheckpointEngine, (engine) => {
     if (how === "retry") return engine.settle({ runId, name: step, exit: Option.none() })
     return Effect.flatMap(
       Effect.mapError(outcomesOf(how.success).encode(Exit.succeed(how.value)), (flaw) => codecError(runId, step, flaw)),
       (exit) => engine.settle({ runId, name: step, exit: Option.some(exit) })
     )
   })
+}
 
 /**
  * Makes a dead run one that can be taken up again; false if it is not dead.
@@ -232,6 +237,33 @@ const knownOfFilter: Check.Shape<Filter> = {
   after: true,
   limit: true
 }
+
+const checkFilter = (module: string, filter: Filter): void => {
+  Check.known(module, filter, knownOfFilter)
+  if (filter.limit !== undefined) Check.whole(module, "limit", filter.limit, { min: 1 })
+  for (const option of ["createdFrom", "createdBefore"] as const) {
+    const time = filter[option]
+    if (time !== undefined && !Number.isSafeInteger(time)) {
+      throw new Check.InvalidOption(`${module}: ${option} must be a time in whole milliseconds, got ${show(time)}`)
+    }
+  }
+}
+
+/** What was mistyped must not be taken for a success. */
+const checkSuccess = (module: string, how: unknown): void => {
+  if (!Predicate.isRecord(how)) {
+    throw new Check.InvalidOption(`${module}: how must be "retry" or { success, value }, got ${show(how)}`)
+  }
+  Check.known<{ readonly [option: string]: unknown }>(module, how, { success: true, value: true })
+  if (!Schema.isSchema(how.success)) {
+    throw new Check.InvalidOption(`${module}: success must be a schema, got ${show(how.success)}`)
+  }
+  if (!Object.hasOwn(how, "value")) {
+    throw new Check.InvalidOption(`${module}: value must be given, got none`)
+  }
+}
+
+const show = (value: unknown): string => typeof value === "string" ? JSON.stringify(value) : errorText(value)
 
 const concurrencyOf = (module: string, concurrency: number = runsDefaults.concurrency): number =>
   Check.whole(module, "concurrency", concurrency, { min: 1 })
