@@ -185,6 +185,7 @@ export const layerRunner = (
  */
 export const migrate = (options: Pick<ClientOptions, "url">): Effect.Effect<void, StoreError> => {
   Check.known("ClusterEngine.migrate", options, { url: true })
+  Check.url("ClusterEngine.migrate", "url", options.url)
   return Database.migrate.pipe(
     Effect.provide(Database.client({ url: options.url, connections: defaults.connections })),
     Effect.catchTag("SqlError", unreachable)
@@ -236,7 +237,7 @@ const knownOfClient: Check.Shape<ClientOptions> = {
 }
 
 const resolve = (client: ClientOptions, options?: Options): Cluster.Settings => {
-  if (typeof client.url === "string") Check.text(module, "url", client.url)
+  Check.url(module, "url", client.url)
   Check.whole(
     module,
     "connections",
@@ -265,7 +266,7 @@ const resolve = (client: ClientOptions, options?: Options): Cluster.Settings => 
     if (address === undefined) continue
     Check.known(`${module}.${option}`, address, { host: true, port: true })
     Check.text(module, `${option}.host`, address.host)
-    Check.whole(module, `${option}.port`, address.port, 1)
+    Check.port(module, `${option}.port`, address.port)
   }
   if (options !== undefined && settings.refresh * 3 > settings.expiration) {
     throw new Check.InvalidOption(
