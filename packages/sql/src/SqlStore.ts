@@ -290,6 +290,11 @@ const resolvePostgres = (options: PostgresOptions) => {
     // it may hold a password, so it is not shown
     throw new Options.InvalidOption("SqlStore: url must be a URL that begins with postgres:// or postgresql://")
   }
+  if (client.port !== undefined && !(Number.isInteger(client.port) && client.port >= 1 && client.port <= 65_535)) {
+    throw new Options.InvalidOption(
+      `SqlStore: port must be a whole number from 1 to 65535, got ${Options.show(client.port)}`
+    )
+  }
   const maxConnections = Options.whole("maxConnections", options.maxConnections ?? postgresDefaults.maxConnections, 2)
   const busyTimeout = Duration.millis(
     Options.millis("busyTimeout", wait ?? postgresDefaults.busyTimeout)

@@ -26,3 +26,13 @@ it("SqlStore refuses what it does not know to do about damage", () => {
     "SqlStore: onDamage must be one of \"refuse\", \"isolate\", got \"isolated\""
   )
 })
+
+it("SqlStore refuses ports that there are not", () => {
+  for (const port of [1, 5432, 65_535, undefined]) SqlStore.layerPostgres({ port })
+  for (const port of [0, -1, 1.5, 65_536, 99_999, NaN]) {
+    expect(() => SqlStore.layerPostgres({ port })).toThrow(Check.InvalidOption)
+    expect(() => SqlStore.layerPostgres({ port })).toThrow(
+      `SqlStore: port must be a whole number from 1 to 65535, got ${port}`
+    )
+  }
+})
