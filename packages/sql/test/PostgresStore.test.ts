@@ -38,7 +38,13 @@ withServer("PostgreSQL", (server) => {
     }))
   )
   afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
-  const options = Effect.sync(() => ({ url: url(), schema: `s${++schemas}`, maxConnections: 3, cachedResults: 0 }))
+  // a name that has to be quoted, as an identifier and in a literal
+  const options = Effect.sync(() => ({
+    url: url(),
+    schema: `o'brien's "${++schemas}"`,
+    maxConnections: 3,
+    cachedResults: 0
+  }))
   const open = (options: SqlStore.PostgresOptions) =>
     Effect.map(Layer.build(SqlStore.layerPostgres(options)), (context) => ({
       actions: Context.get(context, IdempotencyStore),

@@ -6,6 +6,9 @@ import { type PostgresClient, statement } from "./PostgresClient.js"
 /** Milliseconds since the epoch by the database's clock, at this moment of the statement. */
 export const now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
+/** A new token, for the quoted name of the schema: in a literal it is quoted once more. */
+export const newToken = (schema: string): string => `nextval('${schema.replaceAll("'", "''")}.token')`
+
 /**
  * The schema as a list of migrations: entry n takes version n to version n + 1, and table `meta` has the version. A
  * migration that was published is never edited.

@@ -6,7 +6,7 @@ import type { ActionId } from "../protocol.js"
 import { millis } from "../requests.js"
 import { Damage, digest } from "../writer/digest.js"
 import { statement } from "./PostgresClient.js"
-import { now } from "./PostgresSchema.js"
+import { newToken, now } from "./PostgresSchema.js"
 
 export interface ClaimRequest extends ActionId {
   readonly fingerprint: string
@@ -95,7 +95,7 @@ export const make = (schema: string) => {
        claimed AS (
          INSERT INTO ${table} AS a
            (scope, operation, key, fingerprint, state, started_at, token, owner, lease_until, doubt, hash)
-         SELECT scope, operation, key, fingerprint, 'started', ${now}, nextval('${schema}.token'), owner, ${now} + lease,
+         SELECT scope, operation, key, fingerprint, 'started', ${now}, ${newToken(schema)}, owner, ${now} + lease,
            false, hash
          FROM input ORDER BY ord
          ON CONFLICT (scope, operation, key) DO UPDATE SET
