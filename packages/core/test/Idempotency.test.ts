@@ -980,7 +980,10 @@ describe("Idempotency", () => {
         assert.isFalse(yield* Ref.get(interrupted))
         yield* TestClock.adjust("1 second")
         assert.isTrue(yield* Ref.get(interrupted))
-        assert.instanceOf(yield* Fiber.join(caller), Idempotency.OutcomeUnknown)
+        const error = yield* Fiber.join(caller)
+        assert.instanceOf(error, Idempotency.OutcomeUnknown)
+        // it was this call that had begun it
+        assert.strictEqual(error.reason, "interrupted")
         assert.strictEqual(action.runs, 1)
       })
     )

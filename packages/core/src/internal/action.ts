@@ -148,6 +148,7 @@ const fly = <A, E, R>(
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       let poll = firstPoll
+      let startedBefore = false
       while (true) {
         const asked = yield* Clock.currentTimeNanos
         const answer = yield* Effect.either(store.claim(request))
@@ -178,10 +179,11 @@ const fly = <A, E, R>(
           case "Claimed": {
             flight.agreed.done()
             const until = asked + Duration.unsafeToNanos(request.lease)
-            const lease = { token: claim.token, until, started: false, lost: false }
+            const lease: Lease = { token: claim.token, until, started: false, startedBefore, lost: false }
             const exit = yield* own(store, request, lease, claim.inDoubt)
             if (exit !== undefined) return flight.land(ended(exit))
             // somebody else took over while we stood still: what it records is the outcome
+            startedBefore ||= lease.started
             poll = firstPoll
           }
         }
@@ -199,6 +201,8 @@ interface Lease {
   until: bigint
   /** Whether the action may have taken effect under this claim. */
   started: boolean
+  /** Whether the same call had begun it under an earlier claim, which it lost. */
+  readonly startedBefore: boolean
   lost: boolean
 }
 
@@ -326,7 +330,7 @@ const carryOut = Effect.fnUntraced(
         }
         case "Release": {
           const exit = decision.answer === "unknown" || outcome === undefined
-            ? unknownOutcome(request, outcome)
+            ? unknownOutcome(request, lease, outcome)
             : Exit.isFailure(outcome)
             ? broken(request, outcome.cause)
             : outcome
@@ -367,12 +371,13 @@ const broken = <A, E, R>(request: Call<A, E, R>, cause: Cause.Cause<E>): Exit.Ex
 
 const unknownOutcome = <A, E, R>(
   request: Call<A, E, R>,
+  { startedBefore }: Lease,
   outcome: Exit.Exit<A, E> | undefined
 ): Exit.Exit<never, Failure> =>
   Exit.fail(
     outcome !== undefined && Exit.isFailure(outcome)
       ? new OutcomeUnknown({ ...idOf(request), reason: "unclear", cause: Cause.squash(outcome.cause) })
-      : new OutcomeUnknown({ ...idOf(request), reason: "earlier" })
+      : new OutcomeUnknown({ ...idOf(request), reason: startedBefore ? "interrupted" : "earlier" })
   )
 
 const keyReused = (id: Store.Id): KeyReused => new KeyReused(idOf(id))
