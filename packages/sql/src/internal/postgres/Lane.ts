@@ -13,7 +13,6 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Hash from "effect/Hash"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { isDataFault } from "./PostgresClient.js"
@@ -77,20 +76,6 @@ export const make = <Request, Answer>(
       tell: (request) => {
         if (open) queue.unsafeOffer(new Entry<Request, Answer>(request, () => {}, undefined))
       }
-    }
-  })
-
-/** Some lanes beside each other: requests of one key go by one of them, so they stay in order. */
-export const sideBySide = <Request, Answer>(
-  count: number,
-  keyOf: (request: Request) => string,
-  lane: Effect.Effect<Lane<Request, Answer>, never, Scope.Scope>
-): Effect.Effect<Lane<Request, Answer>, never, Scope.Scope> =>
-  Effect.map(Effect.replicateEffect(lane, count), (lanes) => {
-    const of = (request: Request) => lanes[(Hash.string(keyOf(request)) >>> 0) % count]!
-    return {
-      ask: (request, abandoned) => of(request).ask(request, abandoned),
-      tell: (request) => of(request).tell(request)
     }
   })
 

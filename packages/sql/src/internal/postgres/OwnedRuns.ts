@@ -83,9 +83,9 @@ export class OwnedRuns {
   }
 
   /**
-   * Does a batch of writes: the steps in one statement, then the rest. Those of one run come one after the other, so that
-   * its chain is never added to in two places. Each write has an answer of its own, so that none that was done is asked
-   * for again.
+   * Does a batch of writes: the steps in one statement, then the rest. Batches come one after the other, so that a
+   * chain is never added to in two places. Each write has an answer of its own, so that none that was done is asked for
+   * again.
    */
   write(writes: ReadonlyArray<Write>): Effect.Effect<ReadonlyArray<Exit.Exit<Written, StoreError>>> {
     return Effect.gen(this, function*() {

@@ -32,13 +32,8 @@ export const make = (
 
     const creating = yield* lane("begin", (requests: ReadonlyArray<Take.Request>) =>
       Take.create(client, statements, requests))
-    // while the server does one batch, we make the next
-    const writing = yield* Lane.sideBySide(
-      2,
-      runOf,
-      lane("save", (writes: ReadonlyArray<Write>) =>
-        owned.write(writes))
-    )
+    const writing = yield* lane("save", (writes: ReadonlyArray<Write>) =>
+      owned.write(writes))
     const renewing = yield* lane("renew", (requests: ReadonlyArray<Renew>) =>
       Effect.map(
         client.query<{ readonly held: boolean; readonly cancelled: string | null }>("renew", statements.renew, [
@@ -144,8 +139,6 @@ export const make = (
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
-
-const runOf = (write: Write): string => write._tag === "Finish" ? write.runId : write.step.runId
 
 type Renew = Parameters<CheckpointStore.Service["renew"]>[0]
 type Start = Parameters<CheckpointStore.Service["start"]>[0]
