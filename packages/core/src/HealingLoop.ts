@@ -272,6 +272,7 @@ class Healer<R> implements Service {
         return report
       }
       this.applied++
+      this.state = HealingState.begin(this.state, remedy.name, yield* monotonic)
       yield* this.publish(appliedEvent(action, false))
       const ran = yield* guard.run(closeOver(this.context)(remedy.effect))
       // a timer of no time is still one

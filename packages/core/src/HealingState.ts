@@ -149,6 +149,17 @@ export const climb = <Remedy extends Limits>(
   state._tag === "Escalated" ? [state, []] : pick(config, state, rungs(config, report.status), now)
 
 /**
+ * A remedy starts now. It may have waited since it was decided on, for those before it: its cooldown counts from here.
+ *
+ * @since 0.1.0
+ * @category decisions
+ */
+export const begin = (state: State, remedy: string, now: number): State => {
+  const use = state.used.get(remedy)
+  return use === undefined ? state : { ...state, used: new Map(state.used).set(remedy, { ...use, lastAt: now }) }
+}
+
+/**
  * Takes up healing again after an escalation, as if nothing had been tried; only cooldowns go on.
  *
  * @since 0.1.0

@@ -403,7 +403,7 @@ describe("Healing", () => {
       maxConsecutiveFailures: `${Healing.defaults.maxConsecutiveFailures}`,
       dryRun: `\`${Healing.defaults.dryRun}\``,
       escalate: "the log",
-      drill: Escalation.defaults.drill,
+      within: Escalation.defaults.drill,
       attempts: `${Remedy.defaults.attempts}`,
       cooldown: Remedy.defaults.cooldown,
       timeout: Remedy.defaults.timeout,
