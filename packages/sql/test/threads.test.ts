@@ -135,7 +135,7 @@ describe("the two threads that write", () => {
   it.scoped("know of each other's steps, however many runs there are", () =>
     Effect.gen(function*() {
       const store = yield* open(yield* temporaryFile)
-      const keys = Array.from({ length: 40 }, (_, i) => `${i}`)
+      const keys = Array.from({ length: 200 }, (_, i) => `${i}`)
       const all = <A, E>(f: (key: string, token: number) => Effect.Effect<A, E>) =>
         Effect.forEach(keys, (key, i) => f(key, runs[i]!.token), { concurrency: "unbounded" })
       const runs = yield* Effect.forEach(keys, (key) => begin(store, key))
