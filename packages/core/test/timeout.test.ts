@@ -7,6 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
+import * as Request from "effect/Request"
+import * as RequestResolver from "effect/RequestResolver"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/TestClock"
 import { vi } from "vitest"
@@ -25,6 +27,8 @@ const withTimers = <A, E>(body: (tick: (millis: number) => Effect.Effect<void>) 
 const settle = Effect.gen(function*() {
   for (let i = 0; i < 50; i++) yield* Effect.yieldNow()
 })
+
+class Get extends Request.TaggedClass("Get")<number, never, { readonly id: number }> {}
 
 type Within = (millis: number) => <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E | { readonly _tag: string }>
 
@@ -231,6 +235,29 @@ for (const [way, within] of Object.entries(ways)) {
 }
 
 describe("attempt timeout", () => {
+  it.live("by a fiber cuts a batched request short", () =>
+    withTimers((tick) =>
+      Effect.gen(function*() {
+        const resolver = RequestResolver.makeBatched((requests: ReadonlyArray<Get>) =>
+          Effect.zipRight(
+            Effect.sleep(300),
+            Effect.forEach(requests, (request) => Request.succeed(request, request.id), { discard: true })
+          )
+        )
+        const timed = (id: number) =>
+          Effect.flip(ways["attempt timeout by Effect.timeout"]!(100)(Effect.request(new Get({ id }), resolver)))
+        const fiber = yield* Effect.fork(Effect.forEach([1, 2], timed, { concurrency: "unbounded", batching: true }))
+        yield* settle
+        yield* tick(100)
+        yield* settle
+        const exit = fiber.unsafePoll()
+        expect(exit !== null && Exit.isSuccess(exit) && exit.value.map(({ _tag }) => _tag)).toEqual([
+          "AttemptTimeout",
+          "AttemptTimeout"
+        ])
+      })
+    ))
+
   it.effect("a child that outlives its attempt is the caller's by a timer, and ends with the attempt by a fiber", () =>
     Effect.gen(function*() {
       for (const timeoutBy of ["timer", "fiber"] as const) {

@@ -103,6 +103,7 @@ export const make = (db, table, { compacts, filename, owner }) => {
     },
     /** Whether the next commit is to write the anchor anew. */
     isAnchorLarge: anchor.isLarge,
+
     /**
      * Does all in one transaction; throws, with nothing changed, if one fails.
      *

@@ -258,7 +258,6 @@ export const make = (db) => {
     signalsOf,
     changes,
     moveTo,
-
     keepHead,
     dropHead,
 
@@ -360,11 +359,12 @@ export const make = (db) => {
      * @param {number} token of the owner
      * @param {"owned" | "free"} state
      */
-    append({ branch, endedAt, exit, kind, name, runId, seq, startedAt }, wall, token, state = "owned") {
+    append(step, wall, token, state = "owned") {
+      const { branch, endedAt, exit, kind, name, runId, seq, startedAt } = step
       const head = headOf(runId)
       if (head === undefined) return false
       const { begun, count, run } = head
-      const hash = Chain.hashOfStep(head.hash, { runId, seq, name, kind, branch, exit, startedAt, endedAt }, wall)
+      const hash = Chain.hashOfStep(head.hash, step, wall)
       const added = insertStep.run(
         seq,
         name,
