@@ -9,11 +9,9 @@
  * it.
  */
 import type { StoreError } from "@firebreak/core/StoreError"
-import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { isDataFault } from "./PostgresClient.js"
 
@@ -34,32 +32,50 @@ export const make = <Request, Answer>(
   closed: () => StoreError
 ): Effect.Effect<Lane<Request, Answer>, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const queue = yield* Queue.unbounded<Entry<Request, Answer> | null>()
+    let queue: Array<Entry<Request, Answer>> = []
+    let wake: (() => void) | undefined
     let open = true
+
+    const offer = (entry: Entry<Request, Answer>) => {
+      queue.push(entry)
+      wake?.()
+    }
 
     const answer = (entries: ReadonlyArray<Entry<Request, Answer>>): Effect.Effect<void> =>
       Effect.matchCauseEffect(batch(entries.map(({ request }) => request)), {
-        onSuccess: (exits) =>
-          Effect.sync(() =>
-            entries.forEach((entry, i) => entry.settle(exits[i] ?? Exit.die("a batch was not answered in full")))
-          ),
-        onFailure: (cause) =>
-          entries.length > 1 && isDataFault(cause)
-            ? Effect.forEach(entries, (entry) => entry.interrupted ? Effect.void : answer([entry]), { discard: true })
-            : Effect.sync(() => entries.forEach((entry) => entry.settle(Exit.failCause(cause))))
+        onSuccess: (exits) => {
+          for (const [i, entry] of entries.entries()) {
+            entry.settle(exits[i] ?? Exit.die("a batch was not answered in full"))
+          }
+          return Effect.void
+        },
+        onFailure: (cause) => {
+          if (entries.length > 1 && isDataFault(cause)) {
+            const alone = (entry: Entry<Request, Answer>) => entry.interrupted ? Effect.void : answer([entry])
+            return Effect.forEach(entries, alone, { discard: true })
+          }
+          for (const entry of entries) entry.settle(Exit.failCause(cause))
+          return Effect.void
+        }
       })
 
-    const loop = Effect.gen(function*() {
-      while (true) {
-        const taken = Chunk.toReadonlyArray(yield* Queue.takeBetween(queue, 1, largest))
-        const entries = taken.filter((entry) => entry !== null).filter((entry) => !entry.interrupted)
-        if (entries.length > 0) yield* answer(entries)
-        if (taken.includes(null)) return
+    const woken = Effect.async<void>((resume) => {
+      wake = () => {
+        wake = undefined
+        resume(Effect.void)
       }
+    })
+    const loop: Effect.Effect<void> = Effect.suspend(() => {
+      const taken = queue.slice(0, largest)
+      queue = queue.slice(largest)
+      const entries = taken.filter((entry) => !entry.interrupted)
+      if (entries.length > 0) return Effect.zipRight(answer(entries), loop)
+      if (taken.length > 0) return loop
+      return open ? Effect.zipRight(woken, loop) : Effect.void
     })
     yield* Effect.acquireRelease(Effect.forkDaemon(loop), (fiber) => {
       open = false
-      queue.unsafeOffer(null)
+      wake?.()
       return Fiber.await(fiber)
     })
 
@@ -68,13 +84,13 @@ export const make = <Request, Answer>(
         Effect.async((resume) => {
           if (!open) return resume(Effect.fail(closed()))
           const entry = new Entry<Request, Answer>(request, resume, abandoned)
-          queue.unsafeOffer(entry)
+          offer(entry)
           return Effect.sync(() => {
             entry.interrupted = true
           })
         }),
       tell: (request) => {
-        if (open) queue.unsafeOffer(new Entry<Request, Answer>(request, () => {}, undefined))
+        if (open) offer(new Entry<Request, Answer>(request, () => {}, undefined))
       }
     }
   })

@@ -88,21 +88,25 @@ export class OwnedRuns {
    * again.
    */
   write(writes: ReadonlyArray<Write>): Effect.Effect<ReadonlyArray<Exit.Exit<Written, StoreError>>> {
-    return Effect.gen(this, function*() {
-      const answers: Answers = new Map()
+    const answers: Answers = new Map()
+    const saves = writes.filter((write) => write._tag === "Save")
+    const saved = together(saves, answers, (saves) => this.save(saves, answers))
+    const written = saves.length === writes.length ? saved : Effect.gen(this, function*() {
       // these hold a connection that others may wait for
       for (const write of writes) {
         if (write._tag === "Commit") answers.set(write, yield* Effect.exit(this.commit(write)))
       }
-      const saves = writes.filter((write) => write._tag === "Save")
-      yield* together(saves, answers, (saves) => this.save(saves, answers))
+      if (saves.length > 0) yield* saved
       for (const write of writes) {
         if (write._tag === "Expire") answers.set(write, yield* Effect.exit(this.expire(write)))
       }
       const ends = writes.filter((write) => write._tag === "Finish")
-      yield* together(ends, answers, (ends) => this.finish(ends, answers))
-      return writes.map((write) => answers.get(write) ?? Exit.die(new Error("a write was not answered")))
+      if (ends.length > 0) yield* together(ends, answers, (ends) => this.finish(ends, answers))
     })
+    return Effect.map(
+      written,
+      () => writes.map((write) => answers.get(write) ?? Exit.die(new Error("a write was not answered")))
+    )
   }
 
   /** The run, if it is ours, with what is in memory right again. */
@@ -122,49 +126,66 @@ export class OwnedRuns {
   }
 
   private save(writes: ReadonlyArray<Save>, answers: Answers): Effect.Effect<void, StoreError> {
+    const uncertain = writes.filter(({ step, token }) => this.get(step.runId, token)?.uncertain === true)
+    if (uncertain.length === 0) return this.send(writes, answers)
+    return Effect.zipRight(
+      Effect.forEach(uncertain, ({ step, token }) => this.current("save", step.runId, token), { discard: true }),
+      Effect.suspend(() => this.send(writes, answers))
+    )
+  }
+
+  /** Saves steps of runs of which it is certain what they have. */
+  private send(writes: ReadonlyArray<Save>, answers: Answers): Effect.Effect<void, StoreError> {
     const { client, statements } = this
     const sent: Array<{ readonly write: Save; readonly run: Owned }> = []
-    const saved = Effect.gen(this, function*() {
-      const columns: ReadonlyArray<Array<string | number>> = Array.from({ length: 11 }, () => [])
-      let forgets = false
-      for (const write of writes) {
-        const { step, token } = write
-        const run = yield* this.current("save", step.runId, token)
-        if (run === undefined || run.names.has(step.seq)) {
-          answers.set(write, repeated(client, run, step))
-          continue
-        }
-        const position = run.names.size
-        const hash = run.append(step)
-        if (run.started.delete(step.name)) forgets = true
-        sent.push({ write, run })
-        stepColumns(step, token, position, hash).forEach((value, i) => columns[i]?.push(value))
+    const columns: ReadonlyArray<Array<string | number>> = Array.from({ length: 11 }, () => [])
+    let forgets = false
+    for (const write of writes) {
+      const { step, token } = write
+      const run = this.get(step.runId, token)
+      if (run === undefined || run.names.has(step.seq)) {
+        answers.set(write, repeated(client, run, step))
+        continue
       }
-      if (sent.length === 0) return
-      const [statement, parameters] = sent.length === 1 && !forgets
-        ? [statements.saveOne, columns.flat()]
-        : [forgets ? statements.saveStarted : statements.save, columns]
-      const rows = yield* client.query<SavedRow>("save", statement, parameters)
-      for (const [i, { run, write }] of sent.entries()) {
-        const { step, token } = write
-        const row = rows[i]
-        if (row?.owned !== true) {
-          this.remove(step.runId, token)
-          answers.set(write, lost)
-        } else if (row.saved) {
-          answers.set(write, done)
-        } else {
-          // it was there: written by a statement whose answer was lost
-          run.uncertain = true
-          answers.set(write, repeated(client, yield* this.current("save", step.runId, token), step))
+      const position = run.names.size
+      const hash = run.append(step)
+      if (run.started.delete(step.name)) forgets = true
+      sent.push({ write, run })
+      stepColumns(step, token, position, hash).forEach((value, i) => columns[i]?.push(value))
+    }
+    if (sent.length === 0) return Effect.void
+    const [statement, parameters] = sent.length === 1 && !forgets
+      ? [statements.saveOne, columns.flat()]
+      : [forgets ? statements.saveStarted : statements.save, columns]
+    return Effect.matchCauseEffect(client.query<SavedRow>("save", statement, parameters), {
+      onFailure: (cause) => {
+        // what was chained in memory may not be in the database
+        for (const { run } of sent) run.uncertain = true
+        return Effect.failCause(cause)
+      },
+      onSuccess: (rows) => {
+        const there: Array<Save> = []
+        for (const [i, { run, write }] of sent.entries()) {
+          const row = rows[i]
+          if (row?.owned !== true) {
+            this.remove(write.step.runId, write.token)
+            answers.set(write, lost)
+          } else if (row.saved) {
+            answers.set(write, done)
+          } else {
+            // it was there: written by a statement whose answer was lost
+            run.uncertain = true
+            there.push(write)
+          }
         }
+        return there.length === 0 ?
+          Effect.void :
+          Effect.forEach(there, (write) =>
+            Effect.map(this.current("save", write.step.runId, write.token), (run) => {
+              answers.set(write, repeated(client, run, write.step))
+            }), { discard: true })
       }
     })
-    // what was chained in memory may not be in the database
-    return Effect.onError(saved, () =>
-      Effect.sync(() => {
-        for (const { run } of sent) run.uncertain = true
-      }))
   }
 
   private expire({ step, token }: Expire): Effect.Effect<Written, StoreError> {
@@ -246,13 +267,16 @@ export class OwnedRuns {
         }
       }
       if (sent.length === 0) return
-      const rows = yield* client.query<{ readonly ended: boolean }>("finish", statements.finish, [
+      const columns = [
         sent.map((_) => _.write.runId),
         sent.map((_) => _.write.token),
         sent.map((_) => _.write.status),
         sent.map((_) => _.write.exit),
         sent.map((_) => _.hash)
-      ])
+      ]
+      const rows = yield* sent.length === 1
+        ? client.query<FinishedRow>("finish", statements.finishOne, columns.flat())
+        : client.query<FinishedRow>("finish", statements.finish, columns)
       for (const [i, { write }] of sent.entries()) {
         this.remove(write.runId, write.token)
         answers.set(write, rows[i]?.ended === true ? done : lost)
@@ -299,6 +323,10 @@ class Owned {
 
 const commitStatement = statement("COMMIT")
 
+interface FinishedRow {
+  readonly ended: boolean
+}
+
 interface SavedRow {
   readonly owned: boolean
   readonly saved: boolean
@@ -313,7 +341,7 @@ const together = <W extends Write>(
   answers: Answers,
   write: (writes: ReadonlyArray<W>) => Effect.Effect<void, StoreError>
 ): Effect.Effect<void> =>
-  Effect.catchAllCause(write(writes), (cause) => {
+  Effect.catchAllCause(Effect.suspend(() => write(writes)), (cause) => {
     const open = writes.filter((write) => !answers.has(write))
     if (writes.length > 1 && isDataFault(cause)) {
       return Effect.forEach(open, (one) => together([one], answers, write), { discard: true })

@@ -11,12 +11,12 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import type { Failure } from "../protocol.js"
 import { Damage } from "../writer/digest.js"
+import { Connections, NoAnswer } from "./Connections.js"
 
 /** A statement that each connection prepares once. */
 export interface Statement {
@@ -56,7 +56,9 @@ export interface PostgresClient {
   /** A connection for the scope. One that comes when nobody waits any more goes back to the pool. */
   readonly reserve: Effect.Effect<Connection, SqlError, Scope.Scope>
   /** What has no answer within `busyTimeout` loses its connection, and so fails even where it cannot be interrupted. */
-  readonly limited: <A, E>(connection: Connection, part: Effect.Effect<A, E>) => Effect.Effect<A, E>
+  readonly limited: <A>(connection: Connection, part: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
+  /** Gives back the connections that are kept. */
+  readonly close: Effect.Effect<void>
   /** A part of a transaction; its failure in the words of the store. */
   readonly once: <A, R>(
     operation: string,
@@ -79,22 +81,10 @@ export const make = (
   const { name, schema: schemaName } = options
   const schema = `"${schemaName.replaceAll("\"", "\"\"")}"`
   const error = (operation: string, failure: Failure) => new StoreError({ store: name, operation, ...failure })
+  const connections = new Connections(sql.reserve, options.busyTimeout)
 
-  const persist = <A>(operation: string, once: Effect.Effect<A, SqlError | StoreError>) =>
+  const persist = <A>(operation: string, once: (until: bigint) => Effect.Effect<A, SqlError | StoreError>) =>
     persistent(once, options.busyTimeout, (failure) => error(operation, failure))
-
-  // the driver does not give a connection back that comes after an interruption
-  const reserve = Effect.flatMap(Effect.forkDaemon(Effect.uninterruptible(sql.reserve)), Fiber.join)
-
-  const limited = <A, E>(connection: Connection, part: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.acquireUseRelease(
-      Effect.forkDaemon(Effect.interruptible(Effect.zipRight(Effect.sleep(options.busyTimeout), destroy(connection)))),
-      () => part,
-      Fiber.interruptFork
-    )
-
-  const reserved = <A, E>(use: (connection: Connection) => Effect.Effect<A, E>) =>
-    Effect.scoped(Effect.flatMap(reserve, (connection) => limited(connection, use(connection))))
 
   return {
     sql,
@@ -102,61 +92,64 @@ export const make = (
     schema,
     schemaName,
     error,
-    reserve,
-    limited,
+    reserve: connections.reserve,
+    limited: (connection, part) =>
+      Effect.flatMap(
+        Clock.currentTimeNanos,
+        (now) => connections.limited(connection, now + Duration.unsafeToNanos(options.busyTimeout), part)
+      ),
+    close: connections.close,
     once: (operation, part) =>
       Effect.mapError(part, (cause) => {
         const { transient: _, ...failure } = describe(cause)
         return error(operation, failure)
       }),
     query: <Row>(operation: string, statement: Statement, parameters: ReadonlyArray<unknown>) =>
-      persist(operation, reserved((connection) => execute<Row>(connection, statement, parameters))),
+      persist(
+        operation,
+        (until) =>
+          connections.query(until, statement, parameters, (connection) => execute(connection, statement, parameters))
+      ),
     transaction: (operation, body) =>
       persist(
         operation,
-        reserved((connection) => {
-          const query: Query = (statement, parameters) => execute(connection, statement, parameters)
-          return Effect.uninterruptibleMask((restore) =>
-            Effect.zipRight(
-              run(connection, "BEGIN"),
-              Effect.matchCauseEffect(restore(body(query)), {
-                onFailure: (cause) =>
-                  Effect.zipRight(Effect.ignore(run(connection, "ROLLBACK")), Effect.failCause(cause)),
-                onSuccess: (value) => Effect.as(run(connection, "COMMIT"), value)
-              })
+        (until) =>
+          connections.use(until, (connection) => {
+            const query: Query = (statement, parameters) => execute(connection, statement, parameters)
+            return Effect.uninterruptibleMask((restore) =>
+              Effect.zipRight(
+                run(connection, "BEGIN"),
+                Effect.matchCauseEffect(restore(body(query)), {
+                  onFailure: (cause) =>
+                    Effect.zipRight(Effect.ignore(run(connection, "ROLLBACK")), Effect.failCause(cause)),
+                  onSuccess: (value) => Effect.as(run(connection, "COMMIT"), value)
+                })
+              )
             )
-          )
-        })
+          })
       )
   }
 }
 
-/** Tries again what may be otherwise soon, until the time is up. */
+/** Tries again what may be otherwise soon, until the time is up. Each try is told when that is. */
 export const persistent = <A>(
-  once: Effect.Effect<A, SqlError | StoreError>,
+  once: (until: bigint) => Effect.Effect<A, SqlError | StoreError>,
   busyTimeout: Duration.Duration,
   error: (failure: Failure) => StoreError
-): Effect.Effect<A, StoreError> => {
-  const attempt = Effect.timeoutFail(once, {
-    duration: busyTimeout,
-    onTimeout: () => error({ reason: "busy", detail: `no answer for ${Duration.format(busyTimeout)}` })
-  })
-  return Effect.flatMap(Clock.currentTimeNanos, (began) => {
-    const until = began + Duration.unsafeToNanos(busyTimeout)
+): Effect.Effect<A, StoreError> =>
+  Effect.clockWith((clock) => {
+    const until = clock.unsafeCurrentTimeNanos() + Duration.unsafeToNanos(busyTimeout)
     const loop = (pause: number): Effect.Effect<A, StoreError> =>
-      Effect.catchAll(attempt, (cause) => {
+      Effect.catchAll(once(until), (cause) => {
         if (cause instanceof StoreError) return Effect.fail(cause)
         const { transient, ...failure } = describe(cause)
         const described = error(failure)
         if (isOfData(cause)) dataFaults.add(described)
-        const failed = Effect.fail(described)
-        if (!transient) return failed
-        return Effect.flatMap(Clock.currentTimeNanos, (now) =>
-          now >= until ? failed : Effect.zipRight(Effect.sleep(pause), loop(Math.min(2 * pause, 500))))
+        if (!transient || clock.unsafeCurrentTimeNanos() >= until) return Effect.fail(described)
+        return Effect.flatMap(Effect.sleep(pause), () => loop(Math.min(2 * pause, 500)))
       })
     return loop(20)
   })
-}
 
 /** Runs a statement on a connection. */
 export const execute = <Row>(
@@ -179,14 +172,6 @@ export const run = (connection: Connection, text: string): Effect.Effect<void, S
 // internal
 // -----------------------------------------------------------------------------
 
-/** Closes a connection; with a statement under way at once, and that fails. */
-const destroy = (connection: Connection): Effect.Effect<void> =>
-  Effect.sync(() => {
-    // the driver's own client, which the interface does not show
-    const { pg } = connection as Connection & { readonly pg?: { readonly end: () => unknown } }
-    pg?.end()
-  })
-
 /** Codes of PostgreSQL and of the network, and whether it may be otherwise soon. */
 const reasons: ReadonlyArray<readonly [RegExp, Failure["reason"], transient: boolean]> = [
   [/^(40001|40P01|55P03|53[034]00)$/, "busy", true],
@@ -206,6 +191,7 @@ const isOfData = ({ cause }: SqlError): boolean =>
 
 const describe = (error: SqlError): Failure & { readonly transient: boolean } => {
   const cause = error.cause
+  if (cause instanceof NoAnswer) return { reason: "busy", detail: cause.message, transient: false }
   if (cause instanceof Damage) return { reason: "corrupt", detail: cause.message, transient: false }
   if (!(cause instanceof Error)) return { reason: "io", detail: String(cause), transient: false }
   const code = "code" in cause ? String(cause.code) : ""

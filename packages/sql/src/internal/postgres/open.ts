@@ -13,6 +13,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { Failure } from "../protocol.js"
 import * as Owner from "../writer/owner.js"
+import { noAnswer } from "./Connections.js"
 import * as PostgresCheckpoints from "./PostgresCheckpoints.js"
 import * as PostgresClient from "./PostgresClient.js"
 import * as PostgresDegradation from "./PostgresDegradation.js"
@@ -53,7 +54,11 @@ export const open = (
     })
     const scope = yield* Effect.scope
     const context = yield* PostgresClient.persistent(
-      Layer.buildWithScope(layer(settings.client), scope),
+      () =>
+        Effect.timeoutFail(Layer.buildWithScope(layer(settings.client), scope), {
+          duration: busyTimeout,
+          onTimeout: () => noAnswer("no answer", busyTimeout)
+        }),
       busyTimeout,
       failed(where(settings.client))
     )
@@ -63,6 +68,7 @@ export const open = (
       schema: settings.schema,
       busyTimeout
     })
+    yield* Effect.addFinalizer(() => client.close)
     yield* migrate(client)
     const owner = Owner.make()
     return {

@@ -53,6 +53,27 @@ export const make = (schema: string) => {
     position: "integer",
     hash: "text"
   } as const
+  const newRun = {
+    run_id: "text",
+    workflow: "text",
+    version: "text",
+    key: "text",
+    payload: "text",
+    parent: "text",
+    deadline: "bigint",
+    lease: "bigint",
+    owner: "text",
+    hash: "text"
+  } as const
+  const insertRun = ([runId, workflow, version, key, payload, parent, deadline, lease, owner, hash]: Array<string>) =>
+    `INSERT INTO ${run} (run_id, workflow, version, key, payload, parent, status, recoveries, stalls, stalled_at,
+       deadline_at, created_at, updated_at, token, owner, lease_until, hash)
+     SELECT ${runId}, ${workflow}, ${version}, ${key}, ${payload}, ${parent}, 'running', 0, 0, 0, now + ${deadline}, now,
+       now, ${newToken(schema)}, ${owner}, now + ${lease}, ${hash}`
+  const createdRow = `c.token, c.created_at AS "createdAt", c.deadline_at AS "deadlineAt",
+    (SELECT coalesce(json_agg(json_build_object('runId', s.run_id, 'name', s.name, 'payload', s.payload,
+       'sentAt', s.sent_at, 'hash', s.hash) ORDER BY s.sent_at, s.name), '[]')
+     FROM ${signal} s WHERE s.run_id = c.run_id) AS signals`
   const save = (forgetStarted: boolean): Statement =>
     statement(
       `WITH ${batch(steps)}, ${owned},
@@ -72,33 +93,20 @@ export const make = (schema: string) => {
 
   return {
     create: statement(
-      `WITH ${
-        batch({
-          run_id: "text",
-          workflow: "text",
-          version: "text",
-          key: "text",
-          payload: "text",
-          parent: "text",
-          deadline: "bigint",
-          lease: "bigint",
-          owner: "text",
-          hash: "text"
-        })
-      },
+      `WITH ${batch(newRun)},
        moment AS MATERIALIZED (SELECT ${now} AS now),
        created AS (
-         INSERT INTO ${run} (run_id, workflow, version, key, payload, parent, status, recoveries, stalls, stalled_at,
-           deadline_at, created_at, updated_at, token, owner, lease_until, hash)
-         SELECT run_id, workflow, version, key, payload, parent, 'running', 0, 0, 0, now + deadline, now, now,
-           ${newToken(schema)}, owner, now + lease, hash
-         FROM input, moment ORDER BY run_id ON CONFLICT DO NOTHING
+         ${insertRun(Object.keys(newRun))} FROM input, moment ORDER BY run_id ON CONFLICT DO NOTHING
          RETURNING run_id, owner, token, created_at, deadline_at)
-       SELECT c.token, c.created_at AS "createdAt", c.deadline_at AS "deadlineAt",
-         (SELECT coalesce(json_agg(json_build_object('runId', s.run_id, 'name', s.name, 'payload', s.payload,
-           'sentAt', s.sent_at, 'hash', s.hash) ORDER BY s.sent_at, s.name), '[]')
-          FROM ${signal} s WHERE s.run_id = c.run_id) AS signals
-       FROM input i LEFT JOIN created c USING (run_id, owner) ORDER BY i.ord`
+       SELECT ${createdRow} FROM input i LEFT JOIN created c USING (run_id, owner) ORDER BY i.ord`
+    ),
+    /** One alone, which the batch takes a third longer for; no row when it is there. */
+    createOne: statement(
+      `WITH created AS (
+         ${insertRun(Object.values(newRun).map((type, i) => `$${i + 1}::${type}`))}
+         FROM (SELECT ${now} AS now) AS moment ON CONFLICT DO NOTHING
+         RETURNING run_id, token, created_at, deadline_at)
+       SELECT ${createdRow} FROM created c`
     ),
     lock: statement(`SELECT 1 FROM ${run} WHERE run_id = $1 FOR UPDATE`),
     /** Begins a step's transaction, which bears a mark to its end. */
@@ -173,6 +181,14 @@ export const make = (schema: string) => {
        SELECT e.ord IS NOT NULL OR r.run_id IS NOT NULL AS ended
        FROM input i LEFT JOIN ended e USING (ord)
        LEFT JOIN ${run} r ON r.run_id = i.run_id AND r.token = i.token AND r.status <> 'running' ORDER BY i.ord`
+    ),
+    finishOne: statement(
+      `WITH ended AS (
+         UPDATE ${run} SET status = $3, exit = $4, exit_hash = $5, completed_at = ${now}, updated_at = ${now},
+           owner = NULL, lease_until = NULL
+         WHERE run_id = $1 AND token = $2 AND owner IS NOT NULL RETURNING 1)
+       SELECT EXISTS (SELECT 1 FROM ended)
+         OR EXISTS (SELECT 1 FROM ${run} WHERE run_id = $1 AND token = $2 AND status <> 'running') AS ended`
     ),
     release: statement(
       `WITH ${batch({ run_id: "text", token: "bigint", failed: "boolean" })},

@@ -32,19 +32,22 @@ export const create = (
   requests: ReadonlyArray<Request>
 ): Effect.Effect<ReadonlyArray<Exit.Exit<Taken | undefined, StoreError>>, StoreError> => {
   const hashes = requests.map(hashOf)
+  const columns = [
+    requests.map((_) => _.runId),
+    requests.map((_) => _.workflow),
+    requests.map((_) => _.version),
+    requests.map((_) => _.key),
+    requests.map((_) => _.payload),
+    requests.map((_) => _.parent ?? null),
+    requests.map((_) => _.deadline === undefined ? null : millis(_.deadline)),
+    requests.map((_) => millis(_.lease)),
+    requests.map((_) => _.owner),
+    hashes
+  ]
   return Effect.flatMap(
-    client.query<CreatedRow>("begin", statements.create, [
-      requests.map((_) => _.runId),
-      requests.map((_) => _.workflow),
-      requests.map((_) => _.version),
-      requests.map((_) => _.key),
-      requests.map((_) => _.payload),
-      requests.map((_) => _.parent ?? null),
-      requests.map((_) => _.deadline === undefined ? null : millis(_.deadline)),
-      requests.map((_) => millis(_.lease)),
-      requests.map((_) => _.owner),
-      hashes
-    ]),
+    requests.length === 1
+      ? client.query<CreatedRow>("begin", statements.createOne, columns.flat())
+      : client.query<CreatedRow>("begin", statements.create, columns),
     (rows) =>
       Effect.forEach(requests, (request, i): Effect.Effect<Exit.Exit<Taken | undefined, StoreError>> => {
         const row = rows[i]
