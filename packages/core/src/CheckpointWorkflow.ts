@@ -13,7 +13,7 @@ import { CheckpointEngine, CurrentRun, type Definition, type RunRequest } from "
 import { RunEnded, type RunError, type StepCodecError } from "./CheckpointError.js"
 import type * as CheckpointStore from "./CheckpointStore.js"
 import { endOf } from "./internal/checkpointAttempt.js"
-import { codecError } from "./internal/checkpointCalls.js"
+import { codecError, settled } from "./internal/checkpointCalls.js"
 import { fault, outcomesOf, stepName } from "./internal/checkpointCodec.js"
 import * as Check from "./internal/options.js"
 import { encoder, voided } from "./internal/outcomeCodec.js"
@@ -283,9 +283,9 @@ const define = <
     Effect.flatMap(CheckpointEngine, (engine) => {
       const key = options.key(payload)
       const id = idOf(key)
-      return Effect.flatMap(
-        Effect.mapError(encodePayload(payload), (flaw) => codecError(id, null, flaw)),
-        ({ json }) => {
+      return settled(encodePayload(payload), {
+        onFailure: (flaw) => codecError(id, null, flaw),
+        onSuccess: ({ json }) => {
           const request: RunRequest<any, any, R, any> = {
             definition,
             runId: id,
@@ -295,7 +295,7 @@ const define = <
           }
           return engine.run(request)
         }
-      )
+      })
     })
 
   const runChild = (payload: Schema.Schema.Type<Payload>, child?: { readonly name?: string | undefined }) => {

@@ -24,7 +24,7 @@ import {
 } from "../CheckpointError.js"
 import type * as CheckpointStore from "../CheckpointStore.js"
 import * as Events from "../Events.js"
-import { codecError, isOutcome, type Running } from "./checkpointCalls.js"
+import { codecError, isOutcome, type Running, settled } from "./checkpointCalls.js"
 import { Forks } from "./checkpointForks.js"
 import { type Ending, Life, sleepUntil } from "./checkpointLife.js"
 import { type Host, Steps } from "./checkpointSteps.js"
@@ -128,62 +128,75 @@ const own = <A, E, R, S>(
   const { runId, token } = life
   const forks = new Forks(runId)
 
-  const work = Effect.gen(function*() {
+  const work = Effect.suspend(() => {
     const answered = Time.monotonicNanos(fiber)
     const steps = new Steps(host, store, life, forks, claimed, answered)
     attended.enter(life, steps)
-    const timer = yield* setEnd(life, steps, claimed, answered)
-    const keeper = yield* Effect.fork(Effect.interruptible(life.keep))
-
     const body = request.body as Effect.Effect<A, E, Exclude<R, CurrentRun>>
-    const exit = yield* life.work(body, (main) => {
+    const worked = life.work(body, (main) => {
       setContext(main, Context.add(main.currentContext, CurrentRun, steps))
       addSupervisor(main, forks)
     })
-    steps.over = true
-    life.decided = true
-    if (timer !== undefined) yield* Fiber.interrupt(timer)
-
-    const recorded = yield* Effect.exit(conclude(exit, steps, life))
-    keeper.unsafeInterruptAsFork(fiber.id())
-    return yield* recorded
+    const ended = (exit: Exit.Exit<A, E>) => {
+      steps.over = true
+      life.decided = true
+      return conclude(exit, steps)
+    }
+    const end = setEnd(life, steps, claimed, answered)
+    const begun = end === undefined
+      ? Effect.flatMap(worked, ended)
+      : Effect.flatMap(
+        Effect.fork(Effect.interruptible(end)),
+        (timer) => Effect.flatMap(Effect.zipLeft(worked, Fiber.interrupt(timer)), ended)
+      )
+    const kept = life.keep(fiber)
+    return kept === undefined ? begun : Effect.zipRight(kept, begun)
   })
 
   /** Undoes what must be, then records the end. */
-  const conclude = (exit: Exit.Exit<A, E>, steps: Steps, { ending }: Life) =>
-    Effect.gen(function*() {
-      yield* alive
-      if (ending === undefined && Exit.isFailure(exit) && !isOutcome(exit)) {
-        return yield* Effect.failCause(Cause.stripFailures(exit.cause))
-      }
-      const { leftover } = steps
-      if (leftover !== undefined && isOutcome(exit)) {
-        return yield* new HistoryMismatch({ runId, seq: leftover.seq, recorded: leftover.name, called: null })
-      }
-      const text = ending !== undefined
-        ? JSON.stringify(ending)
-        : yield* Effect.mapError(
-          request.definition.outcomes.encode(exit),
-          (flaw) => codecError(runId, null, flaw)
-        )
-      if (ending !== undefined || Exit.isFailure(exit)) {
-        const undone = new Set(claimed.steps.filter(({ kind }) => kind === "compensation").map(({ name }) => name))
-        const undoing = yield* life.work(steps.undo(undone))
-        yield* alive
-        yield* undoing
-      }
-      const status = ending?._tag === "Cancelled" ? "cancelled" : ending === undefined && Exit.isSuccess(exit)
-        ? "succeeded"
-        : "failed"
-      if (!(yield* store.finish({ runId, token, status, exit: text }))) return yield* new RunFenced({ runId })
-      Events.unsafePublish(fiber, () => eventOf(request.definition.name, runId, ending, exit))
-      return ending === undefined ? exit : Exit.fail(errorOf(runId, ending))
+  const conclude = (exit: Exit.Exit<A, E>, steps: Steps): Effect.Effect<Exit.Exit<A, E | RunEnded>, RunError, S> => {
+    const { ending } = life
+    if (life.aborted !== undefined) return Effect.failCause(life.aborted)
+    if (ending === undefined && Exit.isFailure(exit) && !isOutcome(exit)) {
+      return Effect.failCause(Cause.stripFailures(exit.cause))
+    }
+    const { leftover } = steps
+    if (leftover !== undefined && isOutcome(exit)) {
+      return new HistoryMismatch({ runId, seq: leftover.seq, recorded: leftover.name, called: null })
+    }
+    if (ending !== undefined) return Effect.zipRight(undo(steps), finish(exit, JSON.stringify(ending)))
+    return settled(request.definition.outcomes.encode(exit), {
+      onFailure: (flaw) => codecError(runId, null, flaw),
+      onSuccess: (text) => Exit.isSuccess(exit) ? finish(exit, text) : Effect.zipRight(undo(steps), finish(exit, text))
     })
+  }
 
-  const alive = Effect.suspend(() => life.aborted === undefined ? Effect.void : Effect.failCause(life.aborted))
+  const undo = (steps: Steps): Effect.Effect<void, RunError> => {
+    const undone = new Set(claimed.steps.filter(({ kind }) => kind === "compensation").map(({ name }) => name))
+    return Effect.flatMap(
+      life.work(steps.undo(undone)),
+      (undoing) => life.aborted === undefined ? undoing : Effect.failCause(life.aborted)
+    )
+  }
+
+  const finish = (exit: Exit.Exit<A, E>, text: string): Effect.Effect<Exit.Exit<A, E | RunEnded>, RunError> => {
+    const { ending } = life
+    const status = ending?._tag === "Cancelled" ? "cancelled" : ending === undefined && Exit.isSuccess(exit)
+      ? "succeeded"
+      : "failed"
+    return Effect.flatMap(
+      store.finish({ runId, token, status, exit: text }),
+      (finished): Effect.Effect<Exit.Exit<A, E | RunEnded>, RunFenced> => {
+        if (!finished) return new RunFenced({ runId })
+        Events.unsafePublish(fiber, () => eventOf(request.definition.name, runId, ending, exit))
+        return Effect.succeed(ending === undefined ? exit : Exit.fail(errorOf(runId, ending)))
+      }
+    )
+  }
 
   return Effect.onExit(work, (result) => {
     attended.leave(life)
+    life.letGo(fiber)
     // changes nothing once another owner has the run
     return Exit.isSuccess(result)
       ? Effect.void
@@ -191,26 +204,26 @@ const own = <A, E, R, S>(
   })
 }
 
-/** Sets when or why the run shall end before its body does: the fiber that sees to it, if there is need of one. */
+/** Waits until the run shall end before its body does, and ends it; undefined where it need not. */
 const setEnd = (
   life: Life,
   steps: Steps,
   { now, run }: CheckpointStore.Claimed,
   answered: bigint
-): Effect.Effect<Fiber.RuntimeFiber<void> | undefined> => {
+): Effect.Effect<void> | undefined => {
   const ending: Ending | undefined = Option.isSome(run.cancelled)
     ? { _tag: "Cancelled", reason: run.cancelled.value }
     : Option.isSome(run.deadlineAt)
     ? { _tag: "DeadlineExceeded", deadlineAt: run.deadlineAt.value }
     : undefined
-  if (ending === undefined) return Effect.succeed(undefined)
+  if (ending === undefined) return undefined
   if (ending._tag === "Cancelled" || ending.deadlineAt <= now) {
     life.ending = ending
     // its body is run once more to see what it had done, as far as that goes; code that hangs before its next step does not
-    return Effect.fork(Effect.interruptible(Effect.zipRight(steps.rest(), Effect.suspend(() => life.stop))))
+    return Effect.zipRight(steps.rest(), Effect.suspend(() => life.stop))
   }
   const until = answered + BigInt(Math.round((ending.deadlineAt - now) * 1e6))
-  return Effect.fork(Effect.interruptible(Effect.zipRight(sleepUntil(until), life.end(ending))))
+  return Effect.zipRight(sleepUntil(until), life.end(ending))
 }
 
 /** What would fail again and again: it counts against the run. A store out of reach or another version does not. */

@@ -385,7 +385,7 @@ const wake = (wakeAt: Option.Option<number>, now: number, at: bigint): bigint | 
   Option.isNone(wakeAt) ? undefined : at + BigInt(Math.round((wakeAt.value - now) * 1e6))
 
 /** Goes on at once with what needs no Effect. */
-const settled = <A, E, R, A2, E2, R2>(
+export const settled = <A, E, R, A2, E2, R2>(
   effect: Effect.Effect<A, E, R>,
   cases: {
     readonly onFailure: (error: E) => Effect.Effect<A2, E2, R2>

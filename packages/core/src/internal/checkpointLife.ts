@@ -10,6 +10,8 @@ import * as Option from "effect/Option"
 import { type RunError, RunFenced } from "../CheckpointError.js"
 import type * as CheckpointStore from "../CheckpointStore.js"
 import type { StoreError } from "../StoreError.js"
+import { forkAs } from "./runtime.js"
+import { isLive } from "./timer.js"
 
 /** Why a run ends without an outcome of its own. */
 export type Ending =
@@ -37,6 +39,8 @@ export class Life {
   ending: Ending | undefined
   /** Whether it is too late for an ending: the body has ended, for good or in failure. */
   decided = false
+  private renewal: ReturnType<typeof setTimeout> | undefined
+  private keeper: Fiber.RuntimeFiber<never> | undefined
 
   constructor(
     private readonly store: CheckpointStore.Service,
@@ -124,11 +128,33 @@ export class Life {
     })
   }
 
-  /** Renews at a third of the lease; a store out of reach is asked again for as long as the lease lasts. */
-  get keep(): Effect.Effect<never> {
+  /**
+   * Renews it from now on at a third of the lease, until `letGo`. Under the live Clock it is a timer of the host that
+   * starts the fiber which does so, for most runs are over before: then it costs no fiber.
+   */
+  keep(fiber: Fiber.RuntimeFiber<any, any>): Effect.Effect<void> | undefined {
+    const third = Duration.toMillis(this.lease) / 3
+    if (isLive(fiber, third)) {
+      this.renewal = setTimeout(() => {
+        this.keeper = forkAs(fiber, this.renewing)
+      }, third)
+      return undefined
+    }
+    const keeping = Effect.zipRight(Effect.sleep(third), this.renewing)
+    return Effect.map(Effect.forkDaemon(Effect.interruptible(keeping)), (keeper) => {
+      this.keeper = keeper
+    })
+  }
+
+  letGo(fiber: Fiber.RuntimeFiber<any, any>): void {
+    clearTimeout(this.renewal)
+    this.keeper?.unsafeInterruptAsFork(fiber.id())
+  }
+
+  /** A store out of reach is asked again for as long as the lease lasts. */
+  private get renewing(): Effect.Effect<never> {
     return Effect.gen(this, function*() {
       while (true) {
-        yield* Effect.sleep(Duration.times(this.lease, 1 / 3))
         const left = this.leaseUntil - (yield* Clock.currentTimeNanos)
         const renewed = yield* this.renew.pipe(
           Effect.either,
@@ -145,6 +171,7 @@ export class Life {
             ? this.fail(renewed.value.left)
             : this.fenced
         }
+        yield* Effect.sleep(Duration.times(this.lease, 1 / 3))
       }
     })
   }

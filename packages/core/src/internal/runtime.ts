@@ -1,10 +1,12 @@
 /** What Effect's fiber is beside its public face. But for `timer.ts`, nothing else of the library looks behind it. */
 import type * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import type * as FiberRefs from "effect/FiberRefs"
 import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
 import type * as Supervisor from "effect/Supervisor"
 
 export interface Internals {
@@ -28,6 +30,16 @@ export const setContext = (fiber: Fiber.RuntimeFiber<any, any>, context: Context
 export const addSupervisor = (fiber: Fiber.RuntimeFiber<any, any>, supervisor: Supervisor.Supervisor<any>): void => {
   const outer = fiber.getFiberRef(FiberRef.currentSupervisor)
   internalsOf(fiber).setFiberRef(FiberRef.currentSupervisor, outer.zip(supervisor))
+}
+
+/** Starts it on a fiber of its own, as the other fiber would by `Effect.forkDaemon`, but from outside of any. */
+export const forkAs = <A, E>(
+  fiber: Fiber.RuntimeFiber<any, any>,
+  effect: Effect.Effect<A, E>
+): Fiber.RuntimeFiber<A, E> => {
+  const { currentContext: context } = fiber
+  const fiberRefs = fiber.getFiberRefs()
+  return Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags: Runtime.defaultRuntimeFlags }), effect)
 }
 
 /** The fiber that runs now: with request batching what comes after a request goes on in another. */

@@ -112,10 +112,10 @@ export const make = (
 
       finish: ({ exit, runId, status, token }) =>
         Effect.clockWith((clock) =>
-          Effect.tap(
-            client.request("finish", { ...moment(clock), runId, token, status, exit }),
-            () => Effect.sync(() => letGo(runId, token))
-          )
+          Effect.map(client.request("finish", { ...moment(clock), runId, token, status, exit }), (finished) => {
+            letGo(runId, token)
+            return finished
+          })
         ),
 
       release: ({ failed, runId, token }) => Effect.asVoid(release(runId, token, failed ?? false)),

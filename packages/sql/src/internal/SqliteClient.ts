@@ -10,6 +10,7 @@ import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as RuntimeFlags from "effect/RuntimeFlags"
 import type * as Scope from "effect/Scope"
 import { existsSync, realpathSync } from "node:fs"
 import { Worker } from "node:worker_threads"
@@ -68,20 +69,25 @@ export const make = (
         request: Operations[N]["request"],
         abandoned?: (answer: Operations[N]["answer"]) => void
       ) =>
-        Effect.async<Operations[N]["answer"], StoreError>((resume) => {
-          let interrupted = false
-          writer.send(name, request, (settled) => {
-            // the protocol pairs each name with its answer
-            const exit = settled as Exit.Exit<Operations[N]["answer"], StoreError>
-            if (!interrupted) resume(exit)
-            else if (Exit.isSuccess(exit)) abandoned?.(exit.value)
+        abandoned === undefined
+          ? Effect.async((resume) => writer.send(name, request, resume as Pending["settle"]))
+          : Effect.withFiberRuntime((_, { runtimeFlags }) => {
+            let interrupted = false
+            const answer = (resume: (exit: Exit.Exit<Operations[N]["answer"], StoreError>) => void) =>
+              writer.send(name, request, (settled) => {
+                // the protocol pairs each name with its answer
+                const exit = settled as Exit.Exit<Operations[N]["answer"], StoreError>
+                if (!interrupted) resume(exit)
+                else if (Exit.isSuccess(exit)) abandoned(exit.value)
+              })
+            if (!RuntimeFlags.interruptible(runtimeFlags)) return Effect.async(answer)
+            return Effect.async((resume) => {
+              answer(resume)
+              return Effect.sync(() => {
+                interrupted = true
+              })
+            })
           })
-          // a late answer resumes nobody
-          if (abandoned === undefined) return
-          return Effect.sync(() => {
-            interrupted = true
-          })
-        })
     })
   )
 
