@@ -458,7 +458,7 @@ const mutants = [
   [
     "checkpoint: the lease of a run that has ended is renewed",
     "internal/checkpointAttempt.ts",
-    "keeper.unsafeInterruptAsFork(fiber.id())",
+    "    life.letGo(fiber)\n",
     "",
     ["CheckpointFibers"]
   ],

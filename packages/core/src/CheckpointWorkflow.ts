@@ -13,10 +13,10 @@ import { CheckpointEngine, CurrentRun, type Definition, type RunRequest } from "
 import { RunEnded, type RunError, type StepCodecError } from "./CheckpointError.js"
 import type * as CheckpointStore from "./CheckpointStore.js"
 import { endOf } from "./internal/checkpointAttempt.js"
-import { codecError, settled } from "./internal/checkpointCalls.js"
+import { codecError } from "./internal/checkpointCalls.js"
 import { fault, outcomesOf, stepName } from "./internal/checkpointCodec.js"
 import * as Check from "./internal/options.js"
-import { encoder, voided } from "./internal/outcomeCodec.js"
+import { encoder, settled, voided } from "./internal/outcomeCodec.js"
 import type { StoreError } from "./StoreError.js"
 
 /**

@@ -1,5 +1,6 @@
 /** What a run and its steps leave behind in the fibers that run them: nothing of their own, all of their body's. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
@@ -79,18 +80,47 @@ describe("the fibers of a run", () => {
       yield* Effect.supervised(Checkpoint.run("r", body), supervisor)
     }).pipe(Effect.provide(Checkpoint.layerMemory)))
 
+  /** An engine whose store counts the renewals. */
+  const counted = Effect.map(makeMemory, (store) => {
+    const seen = { renewals: 0 }
+    const counting = Layer.succeed(CheckpointStore, {
+      ...store,
+      renew: (request) => Effect.zipRight(Effect.sync(() => seen.renewals++), store.renew(request))
+    })
+    return { seen, engine: Layer.provide(Checkpoint.layerEngine, counting) }
+  })
+
   it.scoped("nobody renews the lease of a run that has ended", () =>
     Effect.gen(function*() {
-      const store = yield* makeMemory
-      let renewals = 0
-      const counting = Layer.succeed(CheckpointStore, {
-        ...store,
-        renew: (request) => Effect.zipRight(Effect.sync(() => renewals++), store.renew(request))
-      })
+      const { engine, seen } = yield* counted
       yield* Effect.gen(function*() {
         yield* Checkpoint.run("r", Checkpoint.step("a", {}, Effect.void))
         yield* TestClock.adjust("5 minutes")
-        assert.strictEqual(renewals, 0)
-      }).pipe(Effect.provide(Layer.provide(Checkpoint.layerEngine, counting)))
+        assert.strictEqual(seen.renewals, 0)
+      }).pipe(Effect.provide(engine))
+    }))
+
+  it.scopedLive("under the live Clock a lease is renewed at each third of it, and no timer is left", () =>
+    Effect.gen(function*() {
+      yield* Effect.acquireRelease(
+        Effect.sync(() => vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })),
+        () => Effect.sync(() => vi.useRealTimers())
+      )
+      const advance = (millis: number) => Effect.promise(() => vi.advanceTimersByTimeAsync(millis))
+      const { engine, seen } = yield* counted
+      const go = yield* Deferred.make<void>()
+      yield* Effect.gen(function*() {
+        const fiber = yield* Effect.fork(Checkpoint.run("r", Checkpoint.step("a", {}, Deferred.await(go))))
+        yield* advance(9_999)
+        assert.strictEqual(seen.renewals, 0)
+        yield* advance(1)
+        assert.strictEqual(seen.renewals, 1)
+        yield* advance(20_000)
+        assert.strictEqual(seen.renewals, 3)
+        yield* Deferred.succeed(go, undefined)
+        yield* Fiber.join(fiber)
+        yield* advance(60_000)
+        assert.deepStrictEqual([seen.renewals, vi.getTimerCount()], [3, 0])
+      }).pipe(Effect.provide(engine))
     }))
 })

@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Scheduler from "effect/Scheduler"
 import * as Lane from "../src/internal/postgres/Lane.js"
 
 const error = (reason: StoreError["reason"]) => new StoreError({ store: "s", operation: "save", reason, detail: "" })
@@ -56,4 +57,31 @@ it.scoped("one request at fault fails alone, and what was interrupted meanwhile 
     assert.isTrue(Exit.isFailure(yield* Fiber.await(asked[0]!)))
     assert.strictEqual(yield* Fiber.join(asked[2]!), 3)
     assert.deepStrictEqual(sent, [[1, 2, 3], [1], [3]])
+  }))
+
+/** Gives way after every 16 frames. */
+const yielding: Scheduler.Scheduler = {
+  shouldYield: (fiber) => fiber.currentOpCount >= 16 ? 0 : false,
+  scheduleTask: (task, priority, fiber) => Scheduler.defaultScheduler.scheduleTask(task, priority, fiber)
+}
+
+it.scoped("who asks while the lane gives way is heard, and so is its end", () =>
+  Effect.gen(function*() {
+    // so that it gives way at each of its frames
+    for (let frames = 0; frames < 32; frames++) {
+      const padding = Effect.forEach(Array.from({ length: frames }), () => Effect.void, { discard: true })
+      const made = Lane.make(
+        (batch: ReadonlyArray<number>) => Effect.as(padding, batch.map((n) => Exit.succeed(n))),
+        closed
+      )
+      for (let turns = 0; turns < 4; turns++) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const lane = yield* Effect.withScheduler(made, yielding)
+          for (let n = 0; n < 3; n++) {
+            assert.strictEqual(yield* lane.ask(n), n)
+            for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow()
+          }
+        }))
+      }
+    }
   }))

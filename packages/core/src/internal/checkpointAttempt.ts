@@ -24,10 +24,11 @@ import {
 } from "../CheckpointError.js"
 import type * as CheckpointStore from "../CheckpointStore.js"
 import * as Events from "../Events.js"
-import { codecError, isOutcome, type Running, settled } from "./checkpointCalls.js"
+import { codecError, isOutcome, type Running } from "./checkpointCalls.js"
 import { Forks } from "./checkpointForks.js"
 import { type Ending, Life, sleepUntil } from "./checkpointLife.js"
 import { type Host, Steps } from "./checkpointSteps.js"
+import { settled } from "./outcomeCodec.js"
 import { addSupervisor, setContext } from "./runtime.js"
 import * as Time from "./time.js"
 

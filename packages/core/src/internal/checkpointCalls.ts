@@ -3,7 +3,6 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
@@ -15,6 +14,7 @@ import * as Events from "../Events.js"
 import type { Forks } from "./checkpointForks.js"
 import type { Life } from "./checkpointLife.js"
 import { closeOver } from "./closeOver.js"
+import { settled } from "./outcomeCodec.js"
 import { current, Within } from "./runtime.js"
 import * as Time from "./time.js"
 
@@ -383,19 +383,6 @@ const quiet = Duration.seconds(10)
 /** A time of the store on this process's monotonic clock; `at` is when its clock was at `now`, or a little later. */
 const wake = (wakeAt: Option.Option<number>, now: number, at: bigint): bigint | undefined =>
   Option.isNone(wakeAt) ? undefined : at + BigInt(Math.round((wakeAt.value - now) * 1e6))
-
-/** Goes on at once with what needs no Effect. */
-export const settled = <A, E, R, A2, E2, R2>(
-  effect: Effect.Effect<A, E, R>,
-  cases: {
-    readonly onFailure: (error: E) => Effect.Effect<A2, E2, R2>
-    readonly onSuccess: (value: A) => Effect.Effect<A2, E2, R2>
-  }
-): Effect.Effect<A2, E2, R | R2> => {
-  const either: unknown = effect
-  if (!Either.isEither(either)) return Effect.matchEffect(effect, cases)
-  return Either.isLeft(either) ? cases.onFailure(either.left as E) : cases.onSuccess(either.right as A)
-}
 
 const mismatch = (
   runId: string,

@@ -81,6 +81,19 @@ export const codec = <A, IA, RA, E, IE, RE, F>(
   }
 }
 
+/** Goes on at once with what was encoded or decoded without an Effect. */
+export const settled = <A, E, R, A2, E2, R2>(
+  effect: Effect.Effect<A, E, R>,
+  cases: {
+    readonly onFailure: (error: E) => Effect.Effect<A2, E2, R2>
+    readonly onSuccess: (value: A) => Effect.Effect<A2, E2, R2>
+  }
+): Effect.Effect<A2, E2, R | R2> => {
+  const either: unknown = effect
+  if (!Either.isEither(either)) return Effect.matchEffect(effect, cases)
+  return Either.isLeft(either) ? cases.onFailure(either.left as E) : cases.onSuccess(either.right as A)
+}
+
 /** An `Effect<number>` is an `Effect<void>` to the compiler: without a success schema, or with Void, its value is dropped. */
 export const voided = <A, E, R>(
   success: Schema.Schema.Any | undefined,

@@ -221,7 +221,7 @@ class Watch {
     this.add(running)
     if (this.isOn) return Effect.void
     this.isOn = true
-    return Effect.map(Effect.forkDaemon(Effect.interruptible(this.watch)), (watcher) => {
+    return Effect.map(Effect.forkDaemon(Effect.interruptible(this.watch())), (watcher) => {
       this.watcher = watcher
     })
   }
@@ -237,7 +237,7 @@ class Watch {
     })
   }
 
-  private get watch(): Effect.Effect<void> {
+  private watch(): Effect.Effect<void> {
     return Effect.clockWith((clock) => {
       const now = clock.unsafeCurrentTimeNanos()
       let earliest: bigint | undefined
@@ -252,7 +252,7 @@ class Watch {
         this.isOn = false
         return Effect.void
       }
-      return Effect.zipRight(Effect.sleep(Duration.nanos(earliest - now)), this.watch)
+      return Effect.zipRight(Effect.sleep(Duration.nanos(earliest - now)), this.watch())
     })
   }
 }

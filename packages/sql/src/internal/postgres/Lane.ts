@@ -60,6 +60,8 @@ export const make = <Request, Answer>(
       })
 
     const woken = Effect.async<void>((resume) => {
+      // the fiber may have given way since it looked
+      if (queue.length > 0 || !open) return resume(Effect.void)
       wake = () => {
         wake = undefined
         resume(Effect.void)

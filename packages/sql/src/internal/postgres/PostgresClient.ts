@@ -108,7 +108,12 @@ export const make = (
       persist(
         operation,
         (until) =>
-          connections.query(until, statement, parameters, (connection) => execute(connection, statement, parameters))
+          connections.query(
+            until,
+            statement,
+            parameters,
+            (connection) => execute<Row>(connection, statement, parameters)
+          )
       ),
     transaction: (operation, body) =>
       persist(
