@@ -149,14 +149,16 @@ export const climb = <Remedy extends Limits>(
   state._tag === "Escalated" ? [state, []] : pick(config, state, rungs(config, report.status), now)
 
 /**
- * A remedy starts now. It may have waited since it was decided on, for those before it: its cooldown counts from here.
+ * A remedy starts now. It may have waited since it was decided on, for those before it: its cooldown counts from here,
+ * and where healing was resumed meanwhile it is the first attempt.
  *
  * @since 0.1.0
  * @category decisions
  */
 export const begin = (state: State, remedy: string, now: number): State => {
   const use = state.used.get(remedy)
-  return use === undefined ? state : { ...state, used: new Map(state.used).set(remedy, { ...use, lastAt: now }) }
+  if (use === undefined) return state
+  return { ...state, used: new Map(state.used).set(remedy, { attempts: Math.max(1, use.attempts), lastAt: now }) }
 }
 
 /**

@@ -76,6 +76,13 @@ describe("HealingState", () => {
     ])
   })
 
+  it("what was decided on before healing was resumed and starts after it is the first of the fresh attempts", () => {
+    const config = configOf({ remedies: { a: [remedy("only", { attempts: 1, cooldown: 0 })] } })
+    const [decided] = HealingState.step(config, HealingState.initial, reportOf({ a: false }), 0)
+    const begun = HealingState.begin(HealingState.resume(decided), "only", 1)
+    expect(HealingState.step(config, begun, reportOf({ a: false }), 2)[1].map(shown)).toEqual(["Escalate Exhausted"])
+  })
+
   it("gives fresh attempts once the check was well, but no shorter cooldown", () => {
     const config = configOf({ remedies: { a: [remedy("only", { attempts: 1, cooldown: 60 })] } })
     expect(play(config, [[0, ill], [10, well], [20, ill], [70, well], [80, ill]]).map((round) => round.map(shown)))
